@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+func TestIssuedAtIsJudgedWithoutANonce(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		offset float64
+		want   oauth.Reason
+		option string
+		limit  string
+		got    string
+	}{
+		{"now", 0, "", "", "", ""},
+		{"as old as may be", -300, "", "", "", ""},
+		{"too old", -301, oauth.ProofExpired, "proof_max_age", "5m0s", "2027-01-15T08:54:59Z, 5m1s ago"},
+		{"as far ahead as may be", 60, "", "", "", ""},
+		{"too far ahead", 61, oauth.ProofFromFuture, "clock_skew", "1m0s", "2027-01-15T09:01:01Z, 1m1s ahead"},
+		{"minus infinity", math.Inf(-1), oauth.ProofExpired, "proof_max_age", "5m0s", "-Inf"},
+		{"infinity", math.Inf(1), oauth.ProofFromFuture, "clock_skew", "1m0s", "+Inf"},
+		{"not a number", math.NaN(), oauth.ProofFromFuture, "clock_skew", "1m0s", "NaN"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m, c := newMemory(t, 10)
+			_, refusal := m.Fresh(off, "", false, iat(c)+test.offset)
+			want(t, "Fresh", reason(refusal), test.want)
+			if refusal == nil {
+				return
+			}
+			if refusal.Option != test.option || refusal.Limit != test.limit {
+				t.Errorf("option %q, limit %q; want %q, %q", refusal.Option, refusal.Limit, test.option, test.limit)
+			}
+			if !strings.HasPrefix(refusal.Got, test.got) || refusal.Expected == "" {
+				t.Errorf("got %q, expected %q; want the former to start with %q", refusal.Got, refusal.Expected, test.got)
+			}
+		})
+	}
+}
+
+func TestIssuedAtInMillisecondsGetsAHint(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	_, refusal := m.Fresh(off, "", false, iat(c)*1000)
+	if reason(refusal) != oauth.ProofFromFuture || !strings.Contains(refusal.Description(), "milliseconds") {
+		t.Errorf("got %v, want %q with a word about milliseconds", refusal, oauth.ProofFromFuture)
+	}
+	_, refusal = m.Fresh(off, "", false, iat(c)+3600)
+	if reason(refusal) != oauth.ProofFromFuture || refusal.Detail != "" {
+		t.Errorf("got %v, want %q without a detail", refusal, oauth.ProofFromFuture)
+	}
+}
+
+func TestFenceRefusesWhatMayHaveBeenAcceptedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	c := clock.NewFake(start)
+	m := New(c, 10)
+	m.Configure(10, off.window())
+	made := proof{key: "k", id: "1", iat: iat(c)}
+	want(t, "at the start", judge(m, off, made), oauth.Fenced)
+	want(t, "with a nonce", judge(m, off, proof{key: "k", id: "2", nonce: m.Nonce(), hasNonce: true}), "")
+	c.Advance(off.Skew)
+	want(t, "as far ahead as could have been accepted", judge(m, off, proof{key: "k", id: "3", iat: iat(c)}), oauth.Fenced)
+	want(t, "too old says so rather", judge(m, off, proof{iat: iat(c) - 301}), oauth.ProofExpired)
+	c.Advance(time.Second)
+	want(t, "later", judge(m, off, proof{key: "k", id: "4", iat: iat(c)}), "")
+}
+
+func TestSettingTheClockBackVoidsNoncesAndRaisesTheFence(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	nonce, made := m.Nonce(), proof{key: "k", id: "1", iat: iat(c)}
+	want(t, "before", judge(m, off, made), "")
+	c.Advance(off.window())
+	m.Nonce() // sees the highest time
+	c.Step(-off.window())
+	want(t, "the same proof, forgotten by the guard", judge(m, off, made), oauth.Fenced)
+	want(t, "a nonce from before", judge(m, required, proof{nonce: nonce, hasNonce: true}), oauth.NonceInvalid)
+	want(t, "a new nonce", judge(m, required, proof{id: "2", nonce: m.Nonce(), hasNonce: true}), "")
+	c.Advance(off.window() + off.Skew)
+	want(t, "when the highest time is reached", judge(m, off, proof{id: "3", iat: iat(c)}), oauth.Fenced)
+	c.Advance(time.Second)
+	want(t, "after it", judge(m, off, proof{id: "4", iat: iat(c)}), "")
+}
+
+func TestSmallStepsBackCountTogether(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	nonce := m.Nonce()
+	valid := func() bool {
+		_, refusal := m.Fresh(required, nonce, true, 0)
+		return refusal == nil
+	}
+	c.Step(-time.Second)
+	if !valid() {
+		t.Error("a second back: the nonce is void, want it valid")
+	}
+	c.Step(-time.Millisecond)
+	if valid() {
+		t.Error("a little more back: the nonce is valid, want it void")
+	}
+	nonce = m.Nonce()
+	c.Step(-time.Second)
+	if !valid() {
+		t.Error("a second back from the new baseline: the nonce is void, want it valid")
+	}
+}
+
+func TestSettingTheClockForwardOnlyAges(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	nonce := m.Nonce()
+	c.Step(time.Minute)
+	want(t, "nonce", judge(m, required, proof{id: "1", nonce: nonce, hasNonce: true}), "")
+	want(t, "iat", judge(m, off, proof{id: "2", iat: iat(c)}), "")
+	c.Step(-time.Minute)
+	want(t, "nonce, when it is set back again", judge(m, required, proof{id: "3", nonce: nonce, hasNonce: true}), oauth.NonceInvalid)
+}
+
+func TestWideningTheWindowRaisesTheFence(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	x := proof{key: "k", id: "1", iat: iat(c)}
+	wide := Policy{Mode: Off, MaxAge: time.Hour, Skew: time.Minute}
+
+	_, refusal := m.Fresh(wide, "", false, x.iat)
+	want(t, "Fresh under a policy wider than configured", reason(refusal), oauth.Fenced)
+	want(t, "Use under it", reason(m.Use(wide, "dpop", "k", "1", "", false)), oauth.Fenced)
+	want(t, "first", judge(m, off, x), "")
+	c.Advance(off.window())
+	m.Configure(10, wide.window())
+	want(t, "forgotten by the guard, within the wide window", judge(m, wide, x), oauth.Fenced)
+	c.Advance(wide.Skew + time.Second)
+	want(t, "a new proof", judge(m, wide, proof{key: "k", id: "2", iat: iat(c)}), "")
+	m.Configure(10, wide.window())
+	want(t, "the same window again", judge(m, wide, proof{key: "k", id: "3", iat: iat(c)}), "")
+}
+
+// The fence at a time that the clock said by mistake must not come down when
+// a window grows afterwards.
+func TestFenceNeverFalls(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	c.Step(time.Hour)
+	m.Nonce()
+	c.Step(-time.Hour)
+	m.Configure(10, time.Hour)
+	c.Advance(2 * time.Minute)
+	want(t, "behind the fence", judge(m, off, proof{iat: iat(c)}), oauth.Fenced)
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package replay keeps a proof from passing twice on one node.
+//
+// Three things do that together, and none of them alone. The nonce says that
+// a proof was made after we asked for it; it is unforgeable and costs no
+// memory. The guard remembers every accepted proof until it could not pass any
+// more. The fence refuses proofs without a nonce that may have been accepted
+// when there was no guard to remember them.
+//
+// All of it lives in memory, in one Memory, and dies together: the key of the
+// nonces is as random as the memory is new, so that a nonce counts only where,
+// and as long as, the memory that covers it exists.
+//
+// The package does not look at proofs: whoever calls it has checked that the
+// values come from one that is valid. It does not share anything with other
+// nodes. Without nonces it can't know what an earlier process accepted whose
+// clock was ahead: a proof from then passes again if the clock was set back
+// while nobody ran.
+package replay
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// Mode says what nonces are asked for.
+type Mode uint8
+
+const (
+	// Required refuses proofs without a nonce. Several proofs may share one.
+	Required Mode = iota
+
+	// SingleUse is Required, and every nonce serves one proof only.
+	SingleUse
+
+	// Off takes proofs without a nonce and judges them by their iat. A proof
+	// that carries one is judged by that all the same.
+	Off
+)
+
+// Policy is what one place asks of the age of proofs. The zero Policy wants a
+// nonce.
+type Policy struct {
+	Mode Mode
+
+	// MaxAge and Skew say how far iat may lie in the past and in the future.
+	// They count under Off only, and only for proofs without a nonce.
+	MaxAge, Skew time.Duration
+}
+
+// window is how long a proof without a nonce must be remembered: it may be
+// first seen Skew before its iat and pass until MaxAge after it. The rest is
+// for steps of the clock that are too small for the fence.
+func (p Policy) window() time.Duration { return p.MaxAge + 2*p.Skew + 2*time.Second }
+
+// Memory is what one process remembers: nonces, guard and fence over one
+// clock. It is safe for concurrent use.
+type Memory struct {
+	clock clock.Clock
+	seal  atomic.Pointer[sealer] // replaced under mu only
+
+	mu         sync.Mutex
+	fence      fence
+	guard      *guard
+	window     time.Duration
+	configured bool
+}
+
+// New returns a memory that holds up to capacity proofs, all of them younger
+// than itself. One without capacity accepts no proof.
+func New(c clock.Clock, capacity int) *Memory {
+	m := &Memory{clock: c, guard: newGuard(capacity)}
+	m.seal.Store(newSealer())
+	m.fence = newFence(c.Now(), c.Mono())
+	return m
+}
+
+// Configure applies a configuration: how many proofs to hold and how long to
+// hold those without a nonce, which is the largest MaxAge + 2 × Skew + 2 s of
+// all its policies. Neither ever shrinks, because requests of an earlier
+// configuration may still be on their way. A window that grows later raises
+// the fence: what was forgotten under the smaller one must not pass the larger.
+func (m *Memory) Configure(capacity int, window time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, _ := m.look()
+	m.guard.grow(capacity)
+	if window > m.window {
+		m.window = window
+		if m.configured {
+			m.fence.raise(now)
+		}
+	}
+	m.configured = true
+}
+
+// Nonce mints a nonce.
+func (m *Memory) Nonce() string {
+	m.mu.Lock()
+	now, _ := m.look()
+	seal := m.seal.Load()
+	m.mu.Unlock()
+	return seal.mint(now)
+}
+
+// Fresh judges a proof's time: by its nonce if it has one, else, under Off
+// only, by its iat, which is in seconds. A bad nonce is never made good by a
+// good iat. It does not know whether the proof or its nonce was used before
+// and changes nothing. Renew says that the answer should carry a new nonce.
+//
+// Refusals: NonceMissing, NonceInvalid, NonceStale, ProofExpired,
+// ProofFromFuture, Fenced.
+func (m *Memory) Fresh(p Policy, nonce string, hasNonce bool, iat float64) (renew bool, refusal *oauth.Refusal) {
+	m.mu.Lock()
+	now, _ := m.look()
+	seal, horizon, window := m.seal.Load(), m.fence.horizon, m.window
+	m.mu.Unlock()
+
+	if hasNonce {
+		mint, ok := seal.open(nonce)
+		if !ok {
+			return false, oauth.Refuse(oauth.NonceInvalid, "")
+		}
+		if refusal := judgeNonce(mint, now); refusal != nil {
+			return false, refusal
+		}
+		return p.Mode == SingleUse || now.Sub(mint) > HalfLife, nil
+	}
+	if p.Mode != Off {
+		return false, nonceMissing()
+	}
+	if refusal := judgeIssuedAt(p, iat, now); refusal != nil {
+		return false, refusal
+	}
+	return false, judgeFence(p, iat, horizon, window)
+}
+
+// Use is the last check: it accepts a proof once, in one atomic step. Method
+// names the kind of proof, key the key that made it and id its one-time id;
+// the same id of two keys is two proofs. Only a proof that Fresh and all other
+// checks have passed may come here, or strangers could use up our memory.
+//
+// Refusals: ProofReplayed, NonceUsed (SingleUse only), ReplayGuardFull,
+// ReplayShareExceeded; and NonceMissing, NonceInvalid, NonceStale and Fenced
+// where that has become so since Fresh.
+func (m *Memory) Use(p Policy, method, key, id, nonce string, hasNonce bool) *oauth.Refusal {
+	e := m.guard.entry(method, key, id)
+	var seal *sealer
+	var mint time.Time
+	switch {
+	case hasNonce:
+		seal = m.seal.Load()
+		var ok bool
+		if mint, ok = seal.open(nonce); !ok {
+			return oauth.Refuse(oauth.NonceInvalid, "")
+		}
+		e.class = withNonce
+		if p.Mode == SingleUse {
+			e.nonce, e.single = m.guard.nonceTag(nonce), true
+		}
+	case p.Mode != Off:
+		return nonceMissing()
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, mono := m.look()
+	if !hasNonce {
+		if p.window() > m.window {
+			return oauth.Refuse(oauth.Fenced, "")
+		}
+		return m.guard.use(e, mono, mono+m.window)
+	}
+	// the same look at the clock judges the nonce and what the guard may
+	// forget. Else a proof that was held up on its way here, for as long as
+	// the guard remembers, would pass a second time
+	if m.seal.Load() != seal {
+		return oauth.Refuse(oauth.NonceInvalid, "")
+	}
+	if refusal := judgeNonce(mint, now); refusal != nil {
+		return refusal
+	}
+	return m.guard.use(e, mono, mono+nonceEntryLife)
+}
+
+// Stats is how full the memory is.
+type Stats struct {
+	Live     int // entries, some of which may have expired but not been swept
+	Capacity int
+}
+
+// Stats returns how full the memory is.
+func (m *Memory) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Stats{Live: m.guard.live(), Capacity: m.guard.capacity}
+}
+
+// look reads the clock, and replaces the key of the nonces if the wall clock
+// was set back: by it, used nonces would be young again. m.mu must be held,
+// which also keeps two looks in order.
+func (m *Memory) look() (now time.Time, mono time.Duration) {
+	now, mono = m.clock.Now(), m.clock.Mono()
+	if m.fence.observe(now, mono) {
+		m.seal.Store(newSealer())
+	}
+	return now, mono
+}

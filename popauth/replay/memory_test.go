@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+var start = time.Unix(1_800_000_000, 0)
+
+var (
+	required  = Policy{}
+	singleUse = Policy{Mode: SingleUse}
+	off       = Policy{Mode: Off, MaxAge: 5 * time.Minute, Skew: time.Minute}
+)
+
+// newMemory returns a memory that has been up for an hour, so that its start
+// does not fence.
+func newMemory(t testing.TB, capacity int) (*Memory, *clock.Fake) {
+	t.Helper()
+	c := clock.NewFake(start)
+	m := New(c, capacity)
+	m.Configure(capacity, off.window())
+	c.Advance(time.Hour)
+	return m, c
+}
+
+func iat(c clock.Clock) float64 { return float64(c.Now().UnixMilli()) / 1000 }
+
+// proof is what a client sends.
+type proof struct {
+	key, id, nonce string
+	hasNonce       bool
+	iat            float64
+}
+
+// judge does what a caller does.
+func judge(m *Memory, p Policy, x proof) oauth.Reason {
+	if _, refusal := m.Fresh(p, x.nonce, x.hasNonce, x.iat); refusal != nil {
+		return refusal.Reason
+	}
+	return reason(m.Use(p, "dpop", x.key, x.id, x.nonce, x.hasNonce))
+}
+
+func reason(r *oauth.Refusal) oauth.Reason {
+	if r == nil {
+		return ""
+	}
+	return r.Reason
+}
+
+func want(t *testing.T, what string, got, want oauth.Reason) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+func TestZeroPolicyWantsANonce(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 10)
+	_, refusal := m.Fresh(Policy{}, "", false, iat(c))
+	want(t, "Fresh", reason(refusal), oauth.NonceMissing)
+	want(t, "Use", reason(m.Use(Policy{}, "dpop", "k", "1", "", false)), oauth.NonceMissing)
+	want(t, "unknown mode", judge(m, Policy{Mode: 99, MaxAge: time.Hour, Skew: time.Hour}, proof{iat: iat(c)}), oauth.NonceMissing)
+}
+
+func TestMemoryRefusesTheSameProofTwice(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]Policy{"required": required, "single use": singleUse, "off": off} {
+		for _, hasNonce := range []bool{true, false} {
+			if !hasNonce && p.Mode != Off {
+				continue
+			}
+			t.Run(name+", nonce "+strconv.FormatBool(hasNonce), func(t *testing.T) {
+				t.Parallel()
+				m, c := newMemory(t, 100)
+				x := proof{key: "k", id: "1", iat: iat(c), hasNonce: hasNonce}
+				if hasNonce {
+					x.nonce = m.Nonce()
+				}
+				want(t, "first", judge(m, p, x), "")
+				want(t, "second", judge(m, p, x), oauth.ProofReplayed)
+				x.key = "other"
+				if p.Mode != SingleUse {
+					want(t, "same id of another key", judge(m, p, x), "")
+				}
+			})
+		}
+	}
+}
+
+// A proof must not become another one by cutting its parts elsewhere.
+func TestUsePartsDoNotRunIntoEachOther(t *testing.T) {
+	t.Parallel()
+	m, _ := newMemory(t, 100)
+	nonce := m.Nonce()
+	for _, parts := range [][3]string{{"a", "bc", "d"}, {"ab", "c", "d"}, {"a", "b", "cd"}, {"a", "bcd", ""}, {"", "a", "bcd"}} {
+		want(t, strconv.Quote(parts[0]+"|"+parts[1]+"|"+parts[2]),
+			reason(m.Use(required, parts[0], parts[1], parts[2], nonce, true)), "")
+	}
+}
+
+func TestConcurrentUsesOfOneProofAcceptExactlyOne(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]Policy{"required": required, "single use": singleUse} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, _ := newMemory(t, 100)
+			nonce := m.Nonce()
+			var accepted atomic.Int32
+			var wg sync.WaitGroup
+			begin := make(chan struct{})
+			for range 32 {
+				wg.Go(func() {
+					<-begin
+					if judge(m, p, proof{key: "k", id: "1", nonce: nonce, hasNonce: true}) == "" {
+						accepted.Add(1)
+					}
+				})
+			}
+			close(begin)
+			wg.Wait()
+			if got := accepted.Load(); got != 1 {
+				t.Errorf("%d of 32 were accepted, want 1", got)
+			}
+		})
+	}
+}
+
+func TestSingleUseTakesANonceOnce(t *testing.T) {
+	t.Parallel()
+	m, _ := newMemory(t, 100)
+	x := proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true}
+	want(t, "first", judge(m, singleUse, x), "")
+	want(t, "another proof with the nonce", judge(m, singleUse, proof{key: "k", id: "2", nonce: x.nonce, hasNonce: true}), oauth.NonceUsed)
+	want(t, "another key with the nonce", judge(m, singleUse, proof{key: "l", id: "1", nonce: x.nonce, hasNonce: true}), oauth.NonceUsed)
+	want(t, "the same proof", judge(m, singleUse, x), oauth.ProofReplayed)
+
+	// a refused proof must not have used up anything
+	x.id, x.nonce = "1", m.Nonce()
+	want(t, "a used id with a new nonce", judge(m, singleUse, x), oauth.ProofReplayed)
+	x.id = "3"
+	want(t, "the nonce of the refused proof", judge(m, singleUse, x), "")
+
+	renew, refusal := m.Fresh(singleUse, m.Nonce(), true, 0)
+	if refusal != nil || !renew {
+		t.Errorf("Fresh under single use = %v, %v; want a new nonce with every answer", renew, refusal)
+	}
+}
+
+// A proof that is held up between Fresh and Use, until the guard has forgotten
+// its first use, would pass twice.
+func TestUseJudgesTheNonceAgain(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 100)
+	x := proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true}
+	want(t, "first", judge(m, required, x), "")
+	c.Advance(nonceEntryLife)
+	want(t, "held up", reason(m.Use(required, "dpop", x.key, x.id, x.nonce, true)), oauth.NonceStale)
+	x.nonce = m.Nonce()
+	c.Step(-1500 * time.Millisecond) // not so far that the nonce is from the future
+	want(t, "held up over a step of the clock", reason(m.Use(required, "dpop", x.key, "2", x.nonce, true)), oauth.NonceInvalid)
+}
+
+func TestGuardRemembersLongerThanAProofCanPass(t *testing.T) {
+	t.Parallel()
+	t.Run("with a nonce", func(t *testing.T) {
+		t.Parallel()
+		m, c := newMemory(t, 100)
+		x := proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true}
+		want(t, "first", judge(m, required, x), "")
+		c.Advance(NonceLife)
+		want(t, "in the last moment of the nonce", judge(m, required, x), oauth.ProofReplayed)
+		c.Advance(nonceEntryLife - NonceLife - 1)
+		x.nonce = m.Nonce()
+		want(t, "in the last moment of the entry", judge(m, required, x), oauth.ProofReplayed)
+		c.Advance(1)
+		want(t, "after it", judge(m, required, x), "")
+	})
+	t.Run("without a nonce", func(t *testing.T) {
+		t.Parallel()
+		m, c := newMemory(t, 100)
+		x := proof{key: "k", id: "1", iat: iat(c) + off.Skew.Seconds()}
+		want(t, "first", judge(m, off, x), "")
+		c.Advance(off.MaxAge + off.Skew)
+		want(t, "in the last moment of iat", judge(m, off, x), oauth.ProofReplayed)
+		x.iat += 200
+		c.Advance(off.window() - off.MaxAge - off.Skew - 1)
+		want(t, "in the last moment of the entry", judge(m, off, x), oauth.ProofReplayed)
+		c.Advance(1)
+		want(t, "after it", judge(m, off, x), "")
+	})
+}
+
+func TestConfigureNeverShrinks(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 100)
+	m.Configure(1, time.Second)
+	if got := m.Stats().Capacity; got != 100 {
+		t.Errorf("capacity = %d, want 100", got)
+	}
+	want(t, "a proof under the larger window", judge(m, off, proof{key: "k", id: "1", iat: iat(c)}), "")
+	m.Configure(200, off.window())
+	if got := m.Stats().Capacity; got != 200 {
+		t.Errorf("capacity = %d, want 200", got)
+	}
+}
+
+func TestStatsCountEntries(t *testing.T) {
+	t.Parallel()
+	m, _ := newMemory(t, 100)
+	if got, want := m.Stats(), (Stats{Live: 0, Capacity: 100}); got != want {
+		t.Errorf("Stats() = %+v, want %+v", got, want)
+	}
+	judge(m, required, proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true})
+	judge(m, singleUse, proof{key: "k", id: "2", nonce: m.Nonce(), hasNonce: true})
+	if got, want := m.Stats(), (Stats{Live: 3, Capacity: 100}); got != want {
+		t.Errorf("Stats() = %+v, want %+v", got, want)
+	}
+}
+
+// Whatever the clocks do, no proof passes twice.
+func TestNoHistoryAcceptsAProofTwice(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		t.Run("seed "+strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			history(t, rand.New(rand.NewPCG(seed, 1)))
+		})
+	}
+}
+
+func history(t *testing.T, r *rand.Rand) {
+	c := clock.NewFake(start)
+	m := New(c, 64)
+	policies := []Policy{
+		required, singleUse, off,
+		{Mode: Off, MaxAge: 10 * time.Second}, {Mode: Off, MaxAge: time.Minute, Skew: 5 * time.Second},
+	}
+	m.Configure(64, policies[3].window())
+	accepted := map[proof]int{}
+	var sent []proof
+	fresh := 0
+	for step := range 1500 {
+		switch n := r.IntN(40); {
+		case n == 0:
+			c.Step(time.Duration(r.Int64N(int64(10*time.Minute))) - 5*time.Minute)
+		case n == 1:
+			c.Step(time.Duration(r.Int64N(int64(3*time.Second))) - 1500*time.Millisecond)
+		case n == 2:
+			m.Configure(r.IntN(65), policies[r.IntN(len(policies))].window())
+		case n < 12:
+			c.Advance(time.Duration(r.Int64N(int64(40 * time.Second))))
+		default:
+			c.Advance(time.Duration(r.Int64N(int64(time.Second))))
+		}
+		var x proof
+		if len(sent) > 0 && r.IntN(3) > 0 {
+			x = sent[max(0, len(sent)-1-r.IntN(60))]
+		} else {
+			x = proof{key: strconv.Itoa(r.IntN(4)), id: strconv.Itoa(step), iat: iat(c) + float64(r.IntN(160)-100)}
+			if x.hasNonce = r.IntN(2) == 0; x.hasNonce {
+				x.nonce = m.Nonce()
+			}
+			sent = append(sent, x)
+			fresh++
+		}
+		if judge(m, policies[r.IntN(len(policies))], x) == "" {
+			accepted[x]++
+			if accepted[x] > 1 {
+				t.Fatalf("step %d: proof %+v was accepted twice", step, x)
+			}
+		}
+		if s := m.Stats(); s.Live > s.Capacity {
+			t.Fatalf("step %d: %d entries, more than the capacity of %d", step, s.Live, s.Capacity)
+		}
+	}
+	// a memory that refuses everything would pass the above
+	if len(accepted) < fresh/10 {
+		t.Errorf("only %d of %d fresh proofs were accepted", len(accepted), fresh)
+	}
+}
+
+func BenchmarkUse(b *testing.B) {
+	var m *Memory
+	var nonce string
+	for n := 0; b.Loop(); n++ {
+		if n%(1<<20) == 0 {
+			m = New(clock.System, 1<<22)
+			nonce = m.Nonce()
+		}
+		if refusal := m.Use(required, "dpop", "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", strconv.Itoa(n), nonce, true); refusal != nil {
+			b.Fatal(refusal)
+		}
+	}
+}
+
+func BenchmarkFresh(b *testing.B) {
+	m := New(clock.System, 1)
+	nonce := m.Nonce()
+	for b.Loop() {
+		if _, refusal := m.Fresh(required, nonce, true, 0); refusal != nil {
+			b.Fatal(refusal)
+		}
+	}
+}
+
+func BenchmarkNonce(b *testing.B) {
+	m := New(clock.System, 1)
+	for b.Loop() {
+		m.Nonce()
+	}
+}
