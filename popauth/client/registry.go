@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Registry is the registered clients of one issuer. It is immutable and safe
+// for concurrent use. The zero Registry has no clients.
+type Registry struct {
+	clients map[string]*Client
+
+	// nobody stands in for a client that is not registered, so that asking for
+	// one takes the same steps. No secret is his.
+	nobody Client
+}
+
+// errUnknown is what the log says of an id that is not registered. It does not
+// quote the id: people mistake the two and send the secret in its place.
+var errUnknown = errors.New("no client of this id is registered")
+
+// NewRegistry makes a registry, which may be empty. The first mistake in a
+// configuration is an error that names the client, and never a secret.
+func NewRegistry(clients []Config) (*Registry, error) {
+	slots := 1
+	for _, config := range clients {
+		slots = max(slots, len(config.Secrets))
+	}
+	r := &Registry{
+		clients: make(map[string]*Client, len(clients)),
+		nobody:  Client{digests: fill(nil, slots)},
+	}
+	for i, config := range clients {
+		if config.ID == "" {
+			return nil, fmt.Errorf("client number %d has no id", i+1)
+		}
+		// a client that anybody can be is not a registered one
+		if len(config.Secrets) == 0 {
+			return nil, fmt.Errorf("client %q has no way to authenticate", config.ID)
+		}
+		if err := config.validate(); err != nil {
+			return nil, fmt.Errorf("client %q: %w", config.ID, err)
+		}
+		if _, ok := r.clients[config.ID]; ok {
+			return nil, fmt.Errorf("client %q is configured twice", config.ID)
+		}
+		r.clients[config.ID] = newClient(config, slots)
+	}
+	return r, nil
+}
+
+// Lookup finds a client by its id. It says nothing about who is asking.
+func (r *Registry) Lookup(id string) (*Client, bool) {
+	c, ok := r.clients[id]
+	return c, ok
+}
+
+// newClient makes a client of a valid configuration and copies all of it.
+func newClient(config Config, slots int) *Client {
+	c := &Client{
+		id:       config.ID,
+		grants:   slices.Clone(config.Grants),
+		scopes:   slices.Clone(config.Scopes),
+		audience: slices.Clone(config.Audience),
+		unbound:  config.BindingOptional,
+		failure:  fmt.Errorf("client %q sent a wrong secret", config.ID),
+	}
+	if config.Introspect != nil {
+		c.introspect = &Introspect{Audience: slices.Clone(config.Introspect.Audience)}
+	}
+	// a resource server that introspects has no tokens to ask for
+	if len(c.grants) == 0 && c.introspect == nil {
+		c.grants = []string{clientCredentials}
+	}
+	for _, secret := range config.Secrets {
+		c.digests = append(c.digests, sha256.Sum256([]byte(secret)))
+	}
+	c.digests = fill(c.digests, slots)
+	return c
+}
+
+// fill appends random digests up to n. Nobody knows a secret for one of them,
+// and how long a comparison takes does not tell how many are real.
+func fill(digests [][sha256.Size]byte, n int) [][sha256.Size]byte {
+	for len(digests) < n {
+		var digest [sha256.Size]byte
+		_, _ = rand.Read(digest[:]) // crashes the process rather than fail
+		digests = append(digests, digest)
+	}
+	return digests
+}
