@@ -342,7 +342,7 @@ func TestFromPublicHoldsThePolicy(t *testing.T) {
 		{"a modulus of zero", &rsa.PublicKey{N: new(big.Int), E: 65537}, "", "", "shorter than 2048"},
 		{"an even modulus", &rsa.PublicKey{N: even, E: 65537}, "", "", "even"},
 		{"RSA with 1024 bits", fixture.Load(t, "rsa1024").Public(), "", "", "shorter than 2048"},
-		{"RSA with 8192 bits", &rsa.PublicKey{N: new(big.Int).Lsh(good.N, 6144), E: 65537}, "", "", "longer than 4096"},
+		{"RSA with 4097 bits", &rsa.PublicKey{N: new(big.Int).Lsh(good.N, 2049), E: 65537}, "", "", "longer than 4096"},
 		{"e = 3", &rsa.PublicKey{N: good.N, E: 3}, "", "", "exponent is not 65537"},
 		{"an empty Ed25519 key", ed25519.PublicKey{}, "", "", "length of the curve"},
 		{"an Ed25519 key of zeros", make(ed25519.PublicKey, 32), "", "", "low order"},

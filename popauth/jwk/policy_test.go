@@ -145,6 +145,7 @@ func TestParseRefusesRSA(t *testing.T) {
 		{"4097 bits", b64(number(4097)), "AQAB", "longer than 4096 bits"},
 		{"a byte more than 4096 bits", b64(number(4104)), "AQAB", "longer than 4096 bits"},
 		{"16384 bits", b64(number(16384)), "AQAB", "longer than 4096 bits"},
+		{"too long, before it is decoded", strings.Repeat("!", 684), "AQAB", "longer than 4096 bits"},
 		{"an even modulus", b64(even), "AQAB", "even"},
 		{"a leading zero in n", b64(append([]byte{0}, n...)), "AQAB", "leading zero octet"},
 		{"a short n made long by zeros", b64(append(make([]byte, 128), number(1024)...)), "AQAB", "leading zero octet"},
