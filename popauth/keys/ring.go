@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package keys holds the keys that an issuer signs with.
+//
+// An operator brings them, or they are made at first need and kept in Caddy's
+// storage, so that all nodes of a cluster have the same. Losing them voids
+// every token that was signed. So a key in storage is never changed, and one
+// is made only when storage says that there is none: any other answer is an
+// error, after which the issuer can't answer for a while but has lost nothing.
+//
+// The package judges no tokens. It gives out public keys and signatures, never
+// a private key.
+package keys
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/jwk"
+)
+
+// Config of a Ring.
+type Config struct {
+	// Storage is where keys are kept that were not given, as one file each
+	// under Prefix.
+	Storage certmagic.Storage
+	Prefix  string
+
+	// Algorithm is that of keys that are made: ES256, ES384, EdDSA, PS256 or
+	// RS256. When it changes, a key of the new algorithm is made and signs,
+	// and those of the old one stay published. Default: ES256.
+	Algorithm string
+
+	// Given are keys that the operator brought: the first one signs, all are
+	// published, and storage is not touched.
+	Given []*Given
+
+	Clock clock.Clock
+
+	// Notify is told what an operator may want to read in the log. It may be
+	// nil, and is called from any goroutine.
+	Notify func(Event)
+}
+
+// Event is something that an operator may want to read in the log.
+type Event struct {
+	Message string
+	KeyID   string
+	Err     error
+}
+
+// Ring is an issuer's signing keys. It touches storage at first need only,
+// and remembers what it has read. It is safe for concurrent use.
+type Ring struct {
+	storage   certmagic.Storage
+	prefix    string
+	algorithm string // of the key that signs
+	clock     clock.Clock
+	notify    func(Event)
+
+	keys atomic.Pointer[keyring] // nil: not loaded yet
+
+	mu       sync.Mutex
+	loading  *loading      // nil: nobody loads
+	failure  error         // of the last load
+	failedAt time.Duration // on the monotonic clock
+}
+
+// NewRing checks the configuration. It neither reads nor makes keys.
+func NewRing(c Config) (*Ring, error) {
+	r := &Ring{
+		storage: c.Storage, prefix: c.Prefix,
+		algorithm: cmp.Or(c.Algorithm, "ES256"),
+		clock:     c.Clock, notify: c.Notify,
+	}
+	if r.notify == nil {
+		r.notify = func(Event) {}
+	}
+	if !slices.Contains(algorithms, r.algorithm) {
+		return nil, fmt.Errorf("unknown signing algorithm %q, want one of %v", r.algorithm, algorithms)
+	}
+	switch {
+	case c.Clock == nil:
+		return nil, errors.New("signing keys need a clock")
+	case len(c.Given) > 0:
+		return r, r.take(c.Given)
+	case c.Storage == nil || c.Prefix == "":
+		return nil, errors.New("signing keys need a place in storage")
+	}
+	return r, nil
+}
+
+// take makes the given keys those of the ring.
+func (r *Ring) take(given []*Given) error {
+	var all keyring
+	for _, g := range given {
+		k, err := g.as(r.algorithm)
+		if err != nil {
+			return err
+		}
+		if all.find(k.public.ID()) != nil {
+			return fmt.Errorf("two signing keys have the kid %q", k.public.ID())
+		}
+		all = append(all, k)
+	}
+	r.algorithm = all[0].public.Algorithm()
+	r.keys.Store(&all)
+	return nil
+}
+
+// Sign signs payload as a compact JWS with typ, and the alg and kid of the
+// active key, in its header. An error means that the keys can't be had now.
+func (r *Ring) Sign(ctx context.Context, typ string, payload []byte) (string, error) {
+	all, err := r.load(ctx)
+	if err != nil {
+		return "", err
+	}
+	k := all.active(r.algorithm, r.clock.Now())
+	if k == nil {
+		return "", errors.New("no signing key is active")
+	}
+	return k.sign(typ, payload)
+}
+
+// Find returns the published key with that kid, nil without an error if there
+// is none. An error means that the keys can't be had now.
+func (r *Ring) Find(ctx context.Context, kid string) (*jwk.Key, error) {
+	all, err := r.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if k := all.find(kid); k != nil && !k.retired(r.clock.Now()) {
+		return k.public, nil
+	}
+	return nil, nil
+}
+
+// Published returns all keys by which tokens may be signed that are still
+// valid, each with kid and alg.
+func (r *Ring) Published(ctx context.Context) ([]*jwk.Key, error) {
+	all, err := r.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return all.published(r.clock.Now()), nil
+}
+
+// JWKS returns the published keys as a JWK Set (RFC 7517 §5).
+func (r *Ring) JWKS(ctx context.Context) ([]byte, error) {
+	published, err := r.Published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, k := range published {
+		// made from the public key, so that nothing private can get in
+		set.Keys = append(set.Keys, jose.JSONWebKey{
+			Key: k.Public(), KeyID: k.ID(), Algorithm: k.Algorithm(), Use: "sig",
+		})
+	}
+	return json.Marshal(set)
+}
+
+// Algorithms returns the algorithms of the published keys, that of the active
+// one first. It does not touch storage: before first need, it knows only the
+// algorithm of the key that will sign.
+func (r *Ring) Algorithms() []string {
+	list := []string{r.algorithm}
+	if all := r.keys.Load(); all != nil {
+		for _, k := range all.published(r.clock.Now()) {
+			if !slices.Contains(list, k.Algorithm()) {
+				list = append(list, k.Algorithm())
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/jws"
+)
+
+const prefix = "popauth/0123/keys"
+
+var start = time.Unix(1_800_000_000, 0)
+
+// memory is a certmagic.Storage. Methods that a Ring has no business with
+// panic, since the embedded interface is nil.
+type memory struct {
+	certmagic.Storage
+
+	mu    sync.Mutex
+	files map[string][]byte
+	calls map[string]int
+	fail  map[string]error // by method
+
+	locked  chan struct{} // holds one element while locked
+	keep    bool          // whether Store keeps what it gets
+	holdUp  chan struct{} // if not nil, List waits until it is closed
+	listing chan struct{} // gets one element when List waits
+	onStore func()
+}
+
+func newMemory() *memory {
+	return &memory{
+		files: map[string][]byte{}, calls: map[string]int{}, fail: map[string]error{},
+		locked: make(chan struct{}, 1), keep: true,
+	}
+}
+
+func (m *memory) call(method string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[method]++
+	return m.fail[method]
+}
+
+func (m *memory) count(method string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[method]
+}
+
+func (m *memory) total() (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, calls := range m.calls {
+		n += calls
+	}
+	return n
+}
+
+func (m *memory) setFail(method string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail[method] = err
+}
+
+func (m *memory) snapshot() map[string][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.files)
+}
+
+func (m *memory) Lock(ctx context.Context, _ string) error {
+	if err := m.call("Lock"); err != nil {
+		return err
+	}
+	select {
+	case m.locked <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *memory) Unlock(ctx context.Context, _ string) error {
+	if err := errors.Join(m.call("Unlock"), ctx.Err()); err != nil {
+		return err
+	}
+	<-m.locked
+	return nil
+}
+
+func (m *memory) Store(_ context.Context, name string, value []byte) error {
+	if err := m.call("Store"); err != nil {
+		return err
+	}
+	if m.onStore != nil {
+		m.onStore()
+	}
+	if len(m.locked) == 0 {
+		return errors.New("Store without the lock")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.files[name]; ok {
+		return errors.New("Store on a file that exists")
+	}
+	if m.keep {
+		m.files[name] = bytes.Clone(value)
+	}
+	return nil
+}
+
+func (m *memory) Load(_ context.Context, name string) ([]byte, error) {
+	if err := m.call("Load"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	value, ok := m.files[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return bytes.Clone(value), nil
+}
+
+func (m *memory) List(ctx context.Context, dir string, recursive bool) ([]string, error) {
+	if err := m.call("List"); err != nil {
+		return nil, err
+	}
+	if m.holdUp != nil {
+		m.listing <- struct{}{}
+		<-m.holdUp
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if recursive {
+		return nil, errors.New("List of all there is")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for name := range m.files {
+		if path.Dir(name) == dir {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	return names, nil
+}
+
+// events collects what a Ring says.
+type events struct {
+	mu  sync.Mutex
+	all []Event
+}
+
+func (e *events) add(event Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, event)
+}
+
+func (e *events) messages() (list []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, event := range e.all {
+		list = append(list, event.Message)
+	}
+	return list
+}
+
+func newRing(t *testing.T, s certmagic.Storage, c clock.Clock, alg string) (*Ring, *events) {
+	t.Helper()
+	var e events
+	r, err := NewRing(Config{Storage: s, Prefix: prefix, Algorithm: alg, Clock: c, Notify: e.add})
+	if err != nil {
+		t.Fatalf("NewRing: %v", err)
+	}
+	return r, &e
+}
+
+// kid signs with the ring, verifies the signature with what the ring finds,
+// and returns the kid.
+func kid(t *testing.T, r *Ring) string {
+	t.Helper()
+	compact, err := r.Sign(t.Context(), "at+jwt", []byte(`{"sub":"me"}`))
+	if err != nil {
+		t.Fatalf("Sign: %v", err)
+	}
+	return verify(t, r, compact)
+}
+
+func verify(t *testing.T, r *Ring, compact string) string {
+	t.Helper()
+	m, err := jws.Parse(compact, jws.Limits{Size: 8 << 10, Header: 2 << 10})
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	k, err := r.Find(t.Context(), m.KeyID())
+	if err != nil || k == nil {
+		t.Fatalf("Find(%q) = %v, %v; want a key", m.KeyID(), k, err)
+	}
+	if err := m.Verify(k, k.Algorithm()); err != nil {
+		t.Fatalf("Verify: %v", err)
+	}
+	if m.Type() != "at+jwt" || m.Header.Len() != 3 || string(m.Payload) != `{"sub":"me"}` {
+		t.Errorf("header %v, payload %s; want typ, alg, kid and the payload", m.Header.Names(), m.Payload)
+	}
+	return m.KeyID()
+}
+
+func TestFirstUseMakesOneKeyAndKeepsIt(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []string{"", "ES256", "ES384", "EdDSA", "PS256", "RS256"} {
+		t.Run("algorithm "+alg, func(t *testing.T) {
+			t.Parallel()
+			s, c := newMemory(), clock.NewFake(start)
+			r, e := newRing(t, s, c, alg)
+			if n := s.total(); n != 0 {
+				t.Errorf("NewRing made %d calls to storage, want none", n)
+			}
+			first := kid(t, r)
+			calls := s.total()
+			if again := kid(t, r); again != first {
+				t.Errorf("the second signature is by %q, want %q", again, first)
+			}
+			if n := s.total(); n != calls {
+				t.Errorf("the second signature made %d calls to storage, want none", n-calls)
+			}
+			files := s.snapshot()
+			if _, ok := files[prefix+"/"+first+".json"]; !ok || len(files) != 1 {
+				t.Errorf("storage has %v, want the one key", slices.Collect(maps.Keys(files)))
+			}
+			if got, want := e.messages(), []string{"made a signing key"}; !slices.Equal(got, want) {
+				t.Errorf("events = %q, want %q", got, want)
+			}
+			if s.count("Lock") != 1 || s.count("Unlock") != 1 {
+				t.Errorf("%d locks, %d unlocks; want 1, 1", s.count("Lock"), s.count("Unlock"))
+			}
+			if got := r.Algorithms(); len(got) != 1 || alg != "" && got[0] != alg || alg == "" && got[0] != "ES256" {
+				t.Errorf("Algorithms() = %q, want %q", got, alg)
+			}
+
+			c.Advance(24 * time.Hour)
+			later, e := newRing(t, s, c, alg)
+			if got := kid(t, later); got != first {
+				t.Errorf("after a restart %q signs, want %q", got, first)
+			}
+			if len(e.messages()) != 0 || s.count("Lock") != 1 {
+				t.Errorf("after a restart: events %q, %d locks; want none more", e.messages(), s.count("Lock"))
+			}
+		})
+	}
+}
+
+func TestKeyFileIsImmutableAndDated(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	r, _ := newRing(t, s, c, "")
+	name := prefix + "/" + kid(t, r) + ".json"
+	var members map[string]any
+	if err := json.Unmarshal(s.snapshot()[name], &members); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(members)), []string{"active_from", "algorithm", "created", "jwk"}; !slices.Equal(got, want) {
+		t.Errorf("members = %q, want %q", got, want)
+	}
+	if got, want := members["active_from"], start.UTC().Format(time.RFC3339); got != want {
+		t.Errorf("active_from = %v, want %v", got, want)
+	}
+}
+
+func TestTwoRingsOnOneStorageAgree(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	var rings []*Ring
+	for range 4 {
+		r, _ := newRing(t, s, c, "")
+		rings = append(rings, r)
+	}
+	kids := make([]string, 32)
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for n := range kids {
+		wg.Go(func() {
+			<-begin
+			compact, err := rings[n%4].Sign(t.Context(), "at+jwt", []byte(`{"sub":"me"}`))
+			if err != nil {
+				t.Errorf("Sign: %v", err)
+				return
+			}
+			kids[n] = verify(t, rings[(n+1)%4], compact)
+		})
+	}
+	close(begin)
+	wg.Wait()
+	if distinct := slices.Compact(slices.Sorted(slices.Values(kids))); len(distinct) != 1 {
+		t.Errorf("signatures are by %q, want one key", distinct)
+	}
+	if n := s.count("Store"); n != 1 {
+		t.Errorf("%d keys were stored, want 1", n)
+	}
+}
+
+func TestErrorOfStorageMakesNoKey(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"List", "Load", "Lock", "Store"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			s, c := newMemory(), clock.NewFake(start)
+			if method == "Load" {
+				r, _ := newRing(t, s, c, "")
+				kid(t, r)
+			}
+			before := s.snapshot()
+			broken := errors.New("broken " + method)
+			s.setFail(method, broken)
+			r, e := newRing(t, s, c, "")
+			if _, err := r.Sign(t.Context(), "at+jwt", nil); !errors.Is(err, broken) {
+				t.Errorf("Sign: %v, want %v", err, broken)
+			}
+			calls := s.total()
+			for name, call := range map[string]func() error{
+				"Sign":      func() error { _, err := r.Sign(t.Context(), "at+jwt", nil); return err },
+				"Find":      func() error { k, err := r.Find(t.Context(), "x"); return wantNil(k == nil, err) },
+				"Published": func() error { _, err := r.Published(t.Context()); return err },
+				"JWKS":      func() error { _, err := r.JWKS(t.Context()); return err },
+			} {
+				if err := call(); !errors.Is(err, broken) {
+					t.Errorf("%s: %v, want %v", name, err, broken)
+				}
+			}
+			if n := s.total(); n != calls {
+				t.Errorf("%d calls to storage within a second of the failure, want none", n-calls)
+			}
+			if len(s.locked) != 0 {
+				t.Error("the lock is still held")
+			}
+			if got := s.snapshot(); !maps.EqualFunc(got, before, bytes.Equal) {
+				t.Errorf("storage has changed from %d to %d files", len(before), len(got))
+			}
+			if got, want := e.messages(), []string{"signing keys cannot be had from storage"}; !slices.Equal(got, want) {
+				t.Errorf("events = %q, want %q", got, want)
+			}
+
+			s.setFail(method, nil)
+			c.Advance(time.Second)
+			got := kid(t, r)
+			if len(before) == 1 && before[prefix+"/"+got+".json"] == nil {
+				t.Errorf("after the failure %q signs, want the old key", got)
+			}
+		})
+	}
+}
+
+func wantNil(isNil bool, err error) error {
+	if !isNil {
+		return errors.New("got a key beside the error")
+	}
+	return err
+}
+
+func TestKeyThatStorageDidNotKeepIsNotUsed(t *testing.T) {
+	t.Parallel()
+	s := newMemory()
+	s.keep = false
+	r, _ := newRing(t, s, clock.NewFake(start), "")
+	if compact, err := r.Sign(t.Context(), "at+jwt", nil); err == nil {
+		t.Errorf("Sign = %q, want an error", compact)
+	}
+	if len(s.locked) != 0 {
+		t.Error("the lock is still held")
+	}
+}
+
+// A lock that stays when time is up would keep all nodes from making a key.
+func TestLockIsReleasedWhenTheContextEnds(t *testing.T) {
+	t.Parallel()
+	s := newMemory()
+	r, _ := newRing(t, s, clock.NewFake(start), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.onStore = cancel
+	if _, err := r.fromStorage(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("fromStorage: %v, want %v", err, context.Canceled)
+	}
+	if len(s.locked) != 0 {
+		t.Error("the lock is still held")
+	}
+}
+
+func TestLockThatIsNotReleasedIsReported(t *testing.T) {
+	t.Parallel()
+	s := newMemory()
+	s.setFail("Unlock", errors.New("broken"))
+	r, e := newRing(t, s, clock.NewFake(start), "")
+	kid(t, r) // the key is there and good
+	if got := e.messages(); !slices.Contains(got, "the lock of the signing keys cannot be released") {
+		t.Errorf("events = %q, want one about the lock", got)
+	}
+}
+
+func TestDamagedFileIsAnErrorAndNoReasonForANewKey(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	r, _ := newRing(t, s, c, "")
+	name := prefix + "/" + kid(t, r) + ".json"
+	good := string(s.files[name])
+	other := newMemory()
+	r, _ = newRing(t, other, c, "")
+	kid(t, r)
+	var foreign string
+	for _, data := range other.files {
+		foreign = string(data)
+	}
+	tests := map[string]string{
+		"empty":               "",
+		"cut off":             good[:len(good)/2],
+		"no JSON":             "SECRET",
+		"another key":         foreign,
+		"another algorithm":   strings.Replace(good, "ES256", "ES384", 1),
+		"no algorithm":        strings.Replace(good, `"algorithm"`, `"x"`, 1),
+		"no date":             strings.Replace(good, `"active_from"`, `"x"`, 1),
+		"no private member":   strings.Replace(good, `"d"`, `"x-d"`, 1),
+		"two private members": strings.Replace(good, `"d"`, `"d": "AAAA", "d"`, 1),
+		"longer than can be":  good + strings.Repeat(" ", 1<<20),
+		"private of another":  strings.Replace(good, member(t, good, "d"), member(t, foreign, "d"), 1),
+	}
+	for what, data := range tests {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newMemory()
+			s.files[name] = []byte(data)
+			r, e := newRing(t, s, c, "")
+			compact, err := r.Sign(t.Context(), "at+jwt", nil)
+			if err == nil {
+				t.Fatalf("Sign = %q, want an error", compact)
+			}
+			if strings.Contains(err.Error(), "SECRET") || strings.Contains(err.Error(), member(t, good, "d")) {
+				t.Errorf("the error %q quotes the file", err)
+			}
+			if n := s.count("Lock") + s.count("Store"); n != 0 || len(e.messages()) != 1 {
+				t.Errorf("%d locks and stores, events %q; want none but the error", n, e.messages())
+			}
+		})
+	}
+}
+
+// member returns a member of the JWK in a file.
+func member(t *testing.T, data, name string) string {
+	t.Helper()
+	var f struct {
+		JWK map[string]string `json:"jwk"`
+	}
+	if err := json.Unmarshal([]byte(data), &f); err != nil {
+		t.Fatal(err)
+	}
+	return f.JWK[name]
+}
+
+func TestOtherFilesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	s.files[prefix+"/1234567"] = []byte("half a key that is being written")
+	s.files["popauth/9999/keys/x.json"] = []byte("another issuer's")
+	r, _ := newRing(t, s, c, "")
+	kid(t, r)
+	if published, err := r.Published(t.Context()); err != nil || len(published) != 1 {
+		t.Errorf("Published() = %v, %v; want one key", published, err)
+	}
+}
+
+func TestNewAlgorithmMakesANewKeyAndKeepsTheOld(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	r, _ := newRing(t, s, c, "ES256")
+	old, err := r.Sign(t.Context(), "at+jwt", []byte(`{"sub":"me"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldKid := kid(t, r)
+	c.Advance(time.Hour)
+	r, _ = newRing(t, s, c, "EdDSA")
+	if got := r.Algorithms(); !slices.Equal(got, []string{"EdDSA"}) {
+		t.Errorf("Algorithms() before first need = %q, want EdDSA", got)
+	}
+	newKid := kid(t, r)
+	if newKid == oldKid {
+		t.Errorf("%q still signs", oldKid)
+	}
+	if got := verify(t, r, old); got != oldKid {
+		t.Errorf("the old token is by %q, want %q", got, oldKid)
+	}
+	if got := r.Algorithms(); !slices.Equal(got, []string{"EdDSA", "ES256"}) {
+		t.Errorf("Algorithms() = %q, want both", got)
+	}
+	c.Advance(time.Hour)
+	r, _ = newRing(t, s, c, "ES256")
+	if got := kid(t, r); got != oldKid {
+		t.Errorf("back at ES256 %q signs, want %q", got, oldKid)
+	}
+}
+
+func TestTimesDecideWhichKeySigns(t *testing.T) {
+	t.Parallel()
+	at := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
+	type dated struct{ from, retire int } // in hours; retire 0: never
+	tests := []struct {
+		name      string
+		keys      []dated
+		active    int
+		published []int
+	}{
+		{"one", []dated{{-1, 0}}, 0, []int{0}},
+		{"the one active last", []dated{{-3, 0}, {-1, 0}, {-2, 0}}, 1, []int{0, 1, 2}},
+		{"active just now", []dated{{-3, 0}, {0, 0}}, 1, []int{0, 1}},
+		{"the next is published but not active", []dated{{-3, 0}, {1, 0}}, 0, []int{0, 1}},
+		{"the first one of a node whose clock is ahead", []dated{{2, 0}, {1, 0}}, 1, []int{0, 1}},
+		{"the last one is retired", []dated{{-3, 0}, {-2, -1}}, 0, []int{0}},
+		{"one that retires now", []dated{{-3, 0}, {-1, 1}, {-2, 0}}, 1, []int{0, 1, 2}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s, c := newMemory(), clock.NewFake(start)
+			var kids []string
+			for _, d := range test.keys {
+				single := newMemory()
+				r, _ := newRing(t, single, clock.NewFake(at(d.from)), "")
+				kid := kid(t, r)
+				data := single.files[r.path(kid)]
+				if d.retire != 0 {
+					data = edit(t, data, "retire_at", at(d.retire))
+				}
+				s.files[r.path(kid)] = data
+				kids = append(kids, kid)
+			}
+			r, _ := newRing(t, s, c, "")
+			if got, want := kid(t, r), kids[test.active]; got != want {
+				t.Errorf("key %d signs, want %d", slices.Index(kids, got), test.active)
+			}
+			published, err := r.Published(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []int
+			for _, k := range published {
+				got = append(got, slices.Index(kids, k.ID()))
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, test.published) {
+				t.Errorf("keys %v are published, want %v", got, test.published)
+			}
+			for i, kid := range kids {
+				k, err := r.Find(t.Context(), kid)
+				if err != nil || (k != nil) != slices.Contains(test.published, i) {
+					t.Errorf("Find(key %d) = %v, %v", i, k, err)
+				}
+			}
+		})
+	}
+}
+
+// edit sets a member of a file.
+func edit(t *testing.T, data []byte, name string, value any) []byte {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal(data, &members); err != nil {
+		t.Fatal(err)
+	}
+	members[name] = value
+	data, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
