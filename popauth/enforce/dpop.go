@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforce
+
+import (
+	"strings"
+
+	"github.com/popauth/caddy-popauth/popauth/dpop"
+	"github.com/popauth/caddy-popauth/popauth/jws"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// dpopMethod takes a DPoP proof (RFC 9449) for every kind of confirmation key,
+// also for a cnf.jwk that was made without DPoP, so that existing client
+// libraries can answer our challenge.
+var dpopMethod = &method{
+	name:       "dpop",
+	members:    []string{"jwk", "jkt"},
+	field:      "DPoP",
+	judgeField: judgeDPoP,
+	verify:     verifyDPoP,
+	params:     []oauth.Param{{Name: "algs", Value: strings.Join(jws.Algorithms, " ")}},
+}
+
+// judgeDPoP refuses more than one proof (RFC 9449 §4.3 check 1). A comma can
+// only come from two fields that somebody on the way has joined.
+func judgeDPoP(values []string) *oauth.Refusal {
+	if len(values) > 1 || len(values) == 1 && strings.Contains(values[0], ",") {
+		return oauth.Refuse(oauth.AmbiguousProof, "")
+	}
+	return nil
+}
+
+// verifyDPoP puts the proof, the request and the nonce together.
+func verifyDPoP(proof string, f evidenceFor, r Request, p Policy) (evidence, *oauth.Refusal) {
+	want := dpop.Want{
+		Thumbprint: f.confirmation.Thumbprint(),
+		Method:     r.Method,
+		URLs:       acceptableURLs(r.Origins, f.path),
+		TokenHash:  dpop.TokenHash(f.token),
+		Trace:      p.Trace,
+	}
+	if key := f.confirmation.JWK; key != nil {
+		want.Algorithm = key.Algorithm()
+	}
+	var renew bool
+	want.Fresh = func(proof *dpop.Proof) (refusal *oauth.Refusal) {
+		renew, refusal = p.Memory.Fresh(p.Freshness, proof.Nonce, proof.HasNonce, proof.IssuedAt)
+		return refusal
+	}
+	content, refusal := dpop.Verify(proof, want)
+	if refusal != nil {
+		return evidence{}, refusal
+	}
+	return evidence{id: content.ID, nonce: content.Nonce, hasNonce: content.HasNonce, renew: renew}, nil
+}
+
+// acceptableURLs are the values that htu may have. An origin that makes no
+// URL with the path accepts nothing; without any the proof is refused.
+func acceptableURLs(origins []string, path string) []string {
+	urls := make([]string, 0, len(origins))
+	for _, origin := range origins {
+		if u, err := dpop.Normalize(strings.TrimSuffix(origin, "/") + path); err == nil {
+			urls = append(urls, u)
+		}
+	}
+	return urls
+}
