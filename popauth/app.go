@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package popauth makes stolen access tokens worthless: it is a set of Caddy
+// modules that issue OAuth access tokens bound to a key of the client, and let
+// a request through to an API only when the client proves that it holds it.
+//
+// This package is the façade: it turns Caddy's configuration into plain values,
+// hands requests to the packages beneath it and writes their answers. The
+// authorization server is in issue and introspect, the resource server in
+// enforce. How possession is proven is in dpop, what keeps a proof from passing
+// twice in replay.
+package popauth
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// DefaultIssuer is the id of an issuer that is given none.
+const DefaultIssuer = "default"
+
+// DefaultReplayCapacity is how many proofs are remembered at once.
+const DefaultReplayCapacity = 8 << 20
+
+// App holds the issuers: identities that sign access tokens, each with its
+// keys, its clients and its store. `pop_server` serves their endpoints, and
+// `pop_auth` accepts their tokens.
+//
+// All issuers and all sites of the process share one memory of the proofs that
+// were used and one key for nonces. It is for one node: behind a load balancer,
+// requests of one client must stay on one node.
+type App struct {
+	// The issuers by id.
+	Issuers map[string]*Issuer `json:"issuers,omitempty"`
+
+	// How many used proofs are remembered at once. A proof is remembered for
+	// about two minutes (longer where nonces are off); when the memory is full,
+	// further requests are refused with 503, since forgetting a proof would let
+	// it pass twice. There is one memory per process, which never shrinks
+	// before a restart. Default: 8388608.
+	ReplayCapacity int `json:"replay_capacity,omitempty"`
+
+	logger  *zap.Logger
+	clock   clock.Clock
+	runtime *runtime // nil until the reference is taken; guards Cleanup
+
+	mu     sync.Mutex
+	window time.Duration // largest time for which a proof without a nonce can pass
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "popauth",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the issuers. It opens and makes nothing: `caddy validate`
+// beside a running server must not touch its state.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.clock = clock.System
+	if a.ReplayCapacity == 0 {
+		a.ReplayCapacity = DefaultReplayCapacity
+	}
+	if a.ReplayCapacity < 0 {
+		return fmt.Errorf("replay_capacity is %d, expected a positive number", a.ReplayCapacity)
+	}
+	urls := make(map[string]string, len(a.Issuers))
+	for id, iss := range a.Issuers {
+		if iss == nil {
+			return fmt.Errorf("issuer %q is null, expected at least a url", id)
+		}
+		if err := iss.provision(ctx, a.clock, a.logger.With(zap.String("issuer", id))); err != nil {
+			return fmt.Errorf("issuer %q: %w", id, err)
+		}
+		if other, taken := urls[iss.url]; taken {
+			// their tokens could not be told apart
+			return fmt.Errorf("issuers %q and %q have the same URL %q", other, id, iss.url)
+		}
+		urls[iss.url] = id
+	}
+
+	// last, since nothing may fail between taking the reference and Cleanup
+	// knowing of it
+	runtime, err := acquireRuntime(a.clock, a.ReplayCapacity)
+	if err != nil {
+		return err
+	}
+	a.runtime = runtime
+	return nil
+}
+
+// Start applies what only holds for a config that is used: the shared memory
+// learns the capacity and the windows. A config that is merely validated, or
+// fails to load, changes nothing.
+func (a *App) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runtime.memory.Configure(a.ReplayCapacity, a.window)
+	return nil
+}
+
+// Stop does nothing: requests still drain while apps stop, and need it all.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives back what this instance took, and only that: a config that
+// failed before it took its reference must not drop the running one's memory,
+// or every proof used so far could be used again.
+func (a *App) Cleanup() error {
+	if a.runtime == nil {
+		return nil
+	}
+	a.runtime = nil
+	return releaseRuntime()
+}
+
+// observeWindow notes how long a proof without a nonce can pass at one handler.
+func (a *App) observeWindow(maxAge, skew time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	// the proof may be accepted skew before its iat and maxAge after it; the
+	// second skew and the 2 s are for a clock that is slewed meanwhile
+	a.window = max(a.window, maxAge+2*skew+2*time.Second)
+}
+
+// issuersNamed finds issuers by id. With no id it is the only one there is, or
+// else the one called default.
+func (a *App) issuersNamed(ids []string) ([]*Issuer, error) {
+	if len(ids) == 0 {
+		id := DefaultIssuer
+		if len(a.Issuers) == 1 {
+			for id = range a.Issuers {
+			}
+		}
+		ids = []string{id}
+	}
+	issuers := make([]*Issuer, 0, len(ids))
+	for i, id := range ids {
+		iss, ok := a.Issuers[id]
+		if !ok {
+			return nil, fmt.Errorf("there is no issuer %q: the global option popauth has %s", id, a.names())
+		}
+		if slices.Contains(ids[:i], id) {
+			return nil, fmt.Errorf("issuer %q is named twice", id)
+		}
+		issuers = append(issuers, iss)
+	}
+	return issuers, nil
+}
+
+// names lists the ids of the issuers for an error message.
+func (a *App) names() string {
+	if len(a.Issuers) == 0 {
+		return "none"
+	}
+	names := make([]string, 0, len(a.Issuers))
+	for id := range a.Issuers {
+		names = append(names, id)
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("%q", names)
+}
+
+// appOf finds the app for a handler. An empty app would serve no one, so its
+// absence is turned into the lines to add.
+func appOf(ctx caddy.Context, handler string) (*App, error) {
+	mod, err := ctx.AppIfConfigured("popauth")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, fmt.Errorf(`%s needs an issuer; add this at the top of the Caddyfile:
+
+{
+	popauth {
+		issuer https://auth.example.com
+		client <id> {env.CLIENT_SECRET}
+	}
+}
+`, handler)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", handler, err)
+	}
+	return mod.(*App), nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

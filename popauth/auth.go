@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/popauth/caddy-popauth/popauth/enforce"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/replay"
+)
+
+func init() {
+	caddy.RegisterModule(Auth{})
+}
+
+// Auth lets a request through only when the client proves, there and then,
+// that it holds the key its access token is bound to. Put it in front of an
+// API.
+//
+// The client sends its access token in the Authorization field (`DPoP` or,
+// for tokens with a `cnf.jwk`, `Bearer`) and in the `DPoP` field a proof as of
+// RFC 9449: a small JWT, made for this one request, signed with its key. A
+// client that sends no proof is challenged with a 401 that carries a nonce to
+// be signed. Every proof passes once.
+//
+// A request that was let through has these placeholders; they are empty
+// before, and on every refusal:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The subject of the token
+// `{http.auth.user.client_id}` | The client the token was issued to
+// `{http.auth.user.scope}` | The scopes of the token, separated by spaces
+// `{http.auth.user.issuer}` | The issuer of the token
+// `{http.auth.user.jkt}` | The RFC 7638 thumbprint of the proven key
+// `{http.auth.user.confirmation}` | What was proven: `jwk`, `jkt`, or `none` for an unbound token that was allowed
+// `{http.pop_auth.reason}` | Why the request was refused
+//
+// A refusal is an error of the handler, with all its header fields set, and
+// can be rendered with `handle_errors`. Request bodies are never read.
+type Auth struct {
+	// The ids of the issuers whose tokens are accepted. Default: the only
+	// issuer there is, or else the one with the id "default".
+	Issuers []string `json:"issuers,omitempty"`
+
+	// One of these must be in the token's `aud`. Default: the audience of the
+	// issuers. Accepts placeholders.
+	Audience []string `json:"audience,omitempty"`
+
+	// All of these must be in the token's scope. Default: none. Accepts
+	// placeholders.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// `required`: a proof must carry a nonce of ours, which is at most two
+	// minutes old. `single_use`: and every nonce serves for one request.
+	// `off`: a proof without one is judged by its `iat`, the time at which
+	// the client says it was made. Default: required.
+	Nonce string `json:"nonce,omitempty"`
+
+	// How old a proof without a nonce may be. Default: 5m.
+	ProofMaxAge caddy.Duration `json:"proof_max_age,omitempty"`
+
+	// How far ahead of this clock the `iat` of a proof without a nonce may
+	// be. Default: 1m.
+	ClockSkew caddy.Duration `json:"clock_skew,omitempty"`
+
+	// What the handlers behind see of the credentials. In each case the
+	// `DPoP` field is removed. `bearer`: the token with the scheme Bearer.
+	// `keep`: the Authorization field as it came. `strip`: no Authorization
+	// field. Default: bearer.
+	UpstreamToken string `json:"upstream_token,omitempty"`
+
+	// Accept paths with an encoded slash (%2F). They are refused by default,
+	// because programs differ on whether it separates segments.
+	AllowEncodedSlashes bool `json:"allow_encoded_slashes,omitempty"`
+
+	// Let tokens without a `cnf` pass as bearer tokens, which a thief can
+	// use. Bound tokens must still be proven.
+	AllowUnboundTokens bool `json:"allow_unbound_tokens,omitempty"`
+
+	app    *App
+	policy enforce.Policy
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Auth) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.pop_auth",
+		New: func() caddy.Module { return new(Auth) },
+	}
+}
+
+// Provision finds the issuers and sets the defaults.
+func (a *Auth) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	app, err := appOf(ctx, "pop_auth")
+	if err != nil {
+		return err
+	}
+	a.app = app
+	issuers, err := app.issuersNamed(a.Issuers)
+	if err != nil {
+		return fmt.Errorf("pop_auth: %w", err)
+	}
+	if err := a.resolve(issuers); err != nil {
+		return fmt.Errorf("pop_auth: %w", err)
+	}
+	for _, iss := range issuers {
+		a.policy.Issuers = append(a.policy.Issuers, iss.tokens)
+	}
+	a.policy.Memory = app.runtime.memory
+	app.observeWindow(time.Duration(a.ProofMaxAge), time.Duration(a.ClockSkew))
+	return nil
+}
+
+// resolve fills the policy with the values, defaults and placeholders.
+func (a *Auth) resolve(issuers []*Issuer) error {
+	audience, err := resolveAll("audience", a.Audience)
+	if err != nil {
+		return err
+	}
+	if len(audience) == 0 {
+		for _, iss := range issuers {
+			audience = append(audience, iss.audience...)
+		}
+		slices.Sort(audience)
+		audience = slices.Compact(audience)
+	}
+	scopes, err := resolveAll("scope", a.Scopes)
+	if err != nil {
+		return err
+	}
+	if a.ProofMaxAge == 0 {
+		a.ProofMaxAge = caddy.Duration(5 * time.Minute)
+	}
+	if a.ClockSkew == 0 {
+		a.ClockSkew = caddy.Duration(time.Minute)
+	}
+	a.policy = enforce.Policy{
+		Audience:            audience,
+		Scopes:              scopes,
+		AllowEncodedSlashes: a.AllowEncodedSlashes,
+		AllowUnbound:        a.AllowUnboundTokens,
+		Freshness: replay.Policy{
+			Mode:   nonceModes[a.Nonce],
+			MaxAge: time.Duration(a.ProofMaxAge),
+			Skew:   time.Duration(a.ClockSkew),
+		},
+	}
+	return nil
+}
+
+// nonceModes are the values of the nonce option. The empty one is the default
+// and the strict one, so that a forgotten line never loosens anything.
+var nonceModes = map[string]replay.Mode{
+	"": replay.Required, "required": replay.Required, "single_use": replay.SingleUse, "off": replay.Off,
+}
+
+// The values of the upstream_token option.
+const (
+	upstreamBearer = "bearer"
+	upstreamKeep   = "keep"
+	upstreamStrip  = "strip"
+)
+
+// Validate checks what needs no other module.
+func (a *Auth) Validate() error {
+	if _, ok := nonceModes[a.Nonce]; !ok {
+		return fmt.Errorf("pop_auth: nonce is %q, expected required, single_use or off", a.Nonce)
+	}
+	switch a.UpstreamToken {
+	case "", upstreamBearer, upstreamKeep, upstreamStrip:
+	default:
+		return fmt.Errorf("pop_auth: upstream_token is %q, expected bearer, keep or strip", a.UpstreamToken)
+	}
+	if a.ProofMaxAge < 0 {
+		return fmt.Errorf("pop_auth: proof_max_age is %v, expected a positive duration", time.Duration(a.ProofMaxAge))
+	}
+	if a.ClockSkew < 0 {
+		return fmt.Errorf("pop_auth: clock_skew is %v, expected a positive duration", time.Duration(a.ClockSkew))
+	}
+	if len(a.policy.Audience) == 0 {
+		return fmt.Errorf("pop_auth: there is no audience to compare with the token's")
+	}
+	for _, scope := range a.policy.Scopes {
+		if !oauth.ValidScopeToken(scope) {
+			return fmt.Errorf("pop_auth: %q is not a scope (RFC 6749 section 3.3)", scope)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP lets the request through, or refuses it.
+func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	verdict, earlier := caddyhttp.GetVar(r.Context(), verdictVar).(enforce.Verdict)
+	clearIdentity(r)
+	if earlier {
+		// possession is proven once per request: the proof is used up, and its
+		// fields are gone. What differs between two blocks is judged again.
+		verdict = enforce.Recheck(verdict, a.policy)
+	} else {
+		verdict = a.judge(r)
+	}
+	if verdict.Refusal != nil {
+		return a.refuse(w, r, verdict)
+	}
+	setIdentity(r, verdict)
+	if earlier {
+		return next.ServeHTTP(w, r)
+	}
+	a.prepareUpstream(r, verdict.Token)
+	// variables can be printed by a placeholder
+	verdict.Token = ""
+	caddyhttp.SetVar(r.Context(), verdictVar, verdict)
+	if !verdict.RenewNonce {
+		return next.ServeHTTP(w, r)
+	}
+	renewing := &nonceWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		nonce:                 a.policy.Memory.Nonce(),
+	}
+	err := next.ServeHTTP(renewing, r)
+	// errors and empty answers are written beneath that writer
+	renewing.renew()
+	return err
+}
+
+// verdictVar is the variable of the request context in which the first
+// pop_auth leaves its verdict for a second one. Never a header field: a client
+// could send that.
+const verdictVar = "popauth.verdict"
+
+// judge asks enforce.
+func (a *Auth) judge(r *http.Request) enforce.Verdict {
+	if refusal := transportRefusal(r); refusal != nil {
+		return enforce.Verdict{Refusal: refusal}
+	}
+	method, target := originalTarget(r)
+	return enforce.Check(r.Context(), enforce.Request{
+		Method:  method,
+		Target:  target,
+		Origins: []string{origin(r)},
+		Header:  r.Header,
+	}, a.policy)
+}
+
+// refuse sets the header fields of a refusal, logs it and returns it as an
+// error of the handler.
+func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Verdict) error {
+	refusal := verdict.Refusal
+	rule := refusal.Reason.Rule()
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if challenge := enforce.Challenge(refusal, a.policy); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
+	}
+	if enforce.WantsNonce(refusal, a.policy) {
+		h.Set("DPoP-Nonce", a.policy.Memory.Nonce())
+	}
+	if rule.Retry {
+		h.Set("Retry-After", retryAfter(refusal))
+	}
+	replacer(r).Set("http.pop_auth.reason", string(refusal.Reason))
+	logRefusal(a.logger, r, refusal, verdictFields(verdict)...)
+	return caddyhttp.Error(rule.API, refusal)
+}
+
+// retryAfter is the value of the Retry-After field (RFC 9110 §10.2.3).
+func retryAfter(refusal *oauth.Refusal) string {
+	seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
+	return strconv.FormatInt(max(seconds, 1), 10)
+}
+
+// prepareUpstream takes the proof out of the request and puts the token into
+// the form the API behind expects. A proof must not travel on: whoever reads
+// the upstream's logs could try it elsewhere.
+func (a *Auth) prepareUpstream(r *http.Request, token string) {
+	r.Header.Del("DPoP")
+	switch a.UpstreamToken {
+	case upstreamKeep:
+	case upstreamStrip:
+		r.Header.Del("Authorization")
+	default:
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+}
+
+// nonceWriter adds a fresh nonce to an answer, when its head is written: the
+// upstream's own Cache-Control would otherwise stand beside ours, and a cache
+// that kept the answer would hand one client's nonce to others.
+type nonceWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	nonce   string
+	renewed bool
+}
+
+// renew sets the fields, once.
+func (w *nonceWriter) renew() {
+	if w.renewed {
+		return
+	}
+	w.renewed = true
+	w.Header().Set("DPoP-Nonce", w.nonce)
+	w.Header().Set("Cache-Control", "no-store")
+}
+
+// WriteHeader sets the fields with the final status. Other 1xx answers than
+// 101 are followed by one.
+func (w *nonceWriter) WriteHeader(status int) {
+	if status >= http.StatusOK || status == http.StatusSwitchingProtocols {
+		w.renew()
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write sets the fields, since it writes the head if nobody has.
+func (w *nonceWriter) Write(b []byte) (int, error) {
+	w.renew()
+	return w.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom does as Write does.
+func (w *nonceWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.renew()
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError does as Write does. Without it, http.ResponseController would go
+// straight to the writer beneath.
+func (w *nonceWriter) FlushError() error {
+	w.renew()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Auth)(nil)
+	_ caddy.Validator             = (*Auth)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Auth)(nil)
+	_ http.ResponseWriter         = (*nonceWriter)(nil)
+)

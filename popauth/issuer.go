@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/popauth/caddy-popauth/introspect"
+	"github.com/popauth/caddy-popauth/popauth/accesstoken"
+	"github.com/popauth/caddy-popauth/popauth/client"
+	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/issue"
+	"github.com/popauth/caddy-popauth/popauth/keys"
+)
+
+// provision resolves and checks the configuration and puts the parts together.
+func (i *Issuer) provision(ctx caddy.Context, c clock.Clock, logger *zap.Logger) error {
+	var err error
+	if i.url, err = resolve("url", i.URL); err != nil {
+		return err
+	}
+	if err := checkIssuerURL(i.url); err != nil {
+		return err
+	}
+	if i.audience, err = resolveAll("audience", i.Audience); err != nil {
+		return err
+	}
+	if len(i.audience) == 0 {
+		i.audience = []string{i.url}
+	}
+	if i.store, err = loadBackend(ctx, i); err != nil {
+		return err
+	}
+	if i.keys, err = i.Signing.ring(ctx, i.url, c, logger); err != nil {
+		return err
+	}
+	if i.clients, i.scopes, err = registry(i.Clients); err != nil {
+		return err
+	}
+	if err := i.provisionTokens(c); err != nil {
+		return err
+	}
+	i.answering = &introspect.Answerer{Tokens: i.tokens}
+	return i.provisionEndpoints()
+}
+
+// provisionTokens sets up minting and verifying.
+func (i *Issuer) provisionTokens(c clock.Clock) error {
+	if i.AccessToken == nil {
+		i.AccessToken = new(AccessToken)
+	}
+	t := i.AccessToken
+	if t.Format != "" && t.Format != "jwt" {
+		return fmt.Errorf("access_token is %q, expected jwt", t.Format)
+	}
+	if t.Lifetime == 0 {
+		t.Lifetime = caddy.Duration(5 * time.Minute)
+	}
+	if time.Duration(t.Lifetime) < time.Second {
+		return fmt.Errorf("lifetime is %v, expected at least 1s", time.Duration(t.Lifetime))
+	}
+	switch t.Confirmation {
+	case "", "jwk", "jkt":
+	default:
+		return fmt.Errorf("confirmation is %q, expected jwk or jkt", t.Confirmation)
+	}
+	i.tokens = accesstoken.New(accesstoken.Config{
+		Issuer:   i.url,
+		Lifetime: time.Duration(t.Lifetime),
+		Keys:     i.keys,
+		Clock:    c,
+		Known: func(clientID string) bool {
+			_, ok := i.clients.Lookup(clientID)
+			return ok
+		},
+	})
+	i.issuing = &issue.Issuer{
+		URL:                 i.url,
+		DefaultAudience:     i.audience,
+		Tokens:              i.tokens,
+		ConfirmByThumbprint: t.Confirmation == "jkt",
+	}
+	return nil
+}
+
+// provisionEndpoints computes the paths and prints the metadata document from
+// the same list.
+func (i *Issuer) provisionEndpoints() error {
+	if i.Endpoints == nil {
+		i.Endpoints = new(Endpoints)
+	}
+	paths := map[string]string{}
+	for name, path := range map[string]*string{
+		"token": &i.Endpoints.Token, "introspect": &i.Endpoints.Introspect, "jwks": &i.Endpoints.JWKS,
+	} {
+		if *path == "" {
+			*path = "/oauth2/" + name
+		}
+		paths[name] = *path
+	}
+	var err error
+	if i.endpoints, err = issue.Endpoints(i.url, paths); err != nil {
+		return err
+	}
+	i.metadata, err = issue.Metadata(i.url, i.endpoints, i.scopes)
+	return err
+}
+
+// checkIssuerURL wants what RFC 8414 §2 wants, and one spelling: iss is
+// compared as a string, so a trailing slash or an upper-case host would only
+// ever cause a mismatch.
+func checkIssuerURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err == nil && u.User != nil:
+		// first, since the other messages quote all of it
+		return fmt.Errorf("issuer %q must not contain user information", u.Redacted())
+	case err != nil, !u.IsAbs(), u.Host == "":
+		return fmt.Errorf("issuer %q is not a URL such as https://auth.example.com", raw)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(raw, "#"):
+		return fmt.Errorf("issuer %q must have neither a query nor a fragment", raw)
+	case strings.HasSuffix(raw, "/"):
+		return fmt.Errorf("issuer %q must not end in a slash", raw)
+	case u.Host != strings.ToLower(u.Host), !strings.HasPrefix(raw, u.Scheme):
+		return fmt.Errorf("issuer %q must be written with a lower-case scheme and host", raw)
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && isLocal(u.Hostname()):
+		return nil
+	}
+	return fmt.Errorf("issuer %q must use https (http only on loopback and .localhost)", raw)
+}
+
+// isLocal says whether a host never leaves this machine.
+func isLocal(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// storagePrefix is where everything of an issuer is kept in Caddy's storage.
+func storagePrefix(issuerURL string) string {
+	sum := sha256.Sum256([]byte(issuerURL))
+	return "popauth/" + hex.EncodeToString(sum[:])
+}
+
+// ring sets up the signing keys.
+func (s *Signing) ring(ctx caddy.Context, issuerURL string, c clock.Clock, logger *zap.Logger) (*keys.Ring, error) {
+	if s == nil {
+		s = new(Signing)
+	}
+	given := make([]*keys.Given, 0, len(s.Keys))
+	for n, value := range s.Keys {
+		text, err := resolveSecret("signing_key", value)
+		if err != nil {
+			return nil, err
+		}
+		key, err := keys.ParseGiven(text)
+		if err != nil {
+			return nil, fmt.Errorf("signing_key %d: %w", n+1, err)
+		}
+		given = append(given, key)
+	}
+	return keys.NewRing(keys.Config{
+		Storage:   ctx.Storage(),
+		Prefix:    storagePrefix(issuerURL) + "/keys",
+		Algorithm: s.Algorithm,
+		Given:     given,
+		Clock:     c,
+		Notify:    func(e keys.Event) { logKeyEvent(logger, e) },
+	})
+}
+
+// logKeyEvent tells the operator what happens to the signing keys.
+func logKeyEvent(logger *zap.Logger, e keys.Event) {
+	if e.Err != nil {
+		logger.Error(e.Message, zap.String("kid", e.KeyID), zap.Error(e.Err))
+		return
+	}
+	logger.Info(e.Message, zap.String("kid", e.KeyID))
+}
+
+// registry registers the clients and collects the scopes they may ask for.
+func registry(clients []*Client) (*client.Registry, []string, error) {
+	configs := make([]client.Config, 0, len(clients))
+	var scopes []string
+	for n, c := range clients {
+		if c == nil {
+			return nil, nil, fmt.Errorf("client number %d is null, expected at least an id and a secret", n+1)
+		}
+		config, err := c.resolve()
+		if err != nil {
+			return nil, nil, fmt.Errorf("client %q: %w", c.ID, err)
+		}
+		configs = append(configs, config)
+		scopes = append(scopes, config.Scopes...)
+	}
+	r, err := client.NewRegistry(configs)
+	return r, scopes, err
+}
+
+// resolve fills in the placeholders of a client.
+func (c *Client) resolve() (config client.Config, err error) {
+	config.ID, config.Grants = c.ID, c.Grants
+	var failures [3]error
+	config.Scopes, failures[0] = resolveAll("scopes", c.Scopes)
+	config.Audience, failures[1] = resolveAll("audience", c.Audience)
+	for _, value := range c.Secrets {
+		secret, err := resolveSecret("secret", value)
+		if err != nil {
+			return config, err
+		}
+		config.Secrets = append(config.Secrets, secret)
+	}
+	switch c.Binding {
+	case "", "required":
+	case "optional":
+		config.BindingOptional = true
+	default:
+		return config, fmt.Errorf("binding is %q, expected required or optional", c.Binding)
+	}
+	if c.Introspect != nil {
+		config.Introspect = new(client.Introspect)
+		config.Introspect.Audience, failures[2] = resolveAll("introspect", c.Introspect.Audience)
+	}
+	return config, errors.Join(failures[:]...)
+}

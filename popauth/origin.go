@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// originalTarget is the method and the request target as the client sent them.
+// htm and htu are about those: method, rewrite, uri and handle_path may have
+// changed the request on its way here, and the client knows nothing of it.
+func originalTarget(r *http.Request) (method, target string) {
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return o.Method, o.RequestURI
+	}
+	return r.Method, r.RequestURI
+}
+
+// originalPath is the path as the client sent it, still escaped.
+func originalPath(r *http.Request) string {
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return o.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath()
+}
+
+// origin is the scheme and host under which the client reached this server, as
+// reverse_proxy derives them: from the X-Forwarded fields of a trusted proxy,
+// else from the connection and the Host field. {http.request.scheme} would not
+// do, since it knows only the connection.
+func origin(r *http.Request) string {
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if fromTrustedProxy(r) {
+		if v := lastValue(r, "X-Forwarded-Proto"); v != "" {
+			scheme = v
+		}
+		if v := lastValue(r, "X-Forwarded-Host"); v != "" {
+			host = v
+		}
+	}
+	return scheme + "://" + host
+}
+
+// transportRefusal refuses a request that came in a way that makes proofs
+// worthless. Early data can be sent again by whoever recorded it (RFC 8470 §5);
+// an Early-Data field says so whatever its value is (§5.1).
+// Over plain HTTP whoever listens gets the token and each proof before we see
+// it; a peer on this machine is the operator's own.
+func transportRefusal(r *http.Request) *oauth.Refusal {
+	if r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0 {
+		return oauth.Refuse(oauth.EarlyData, "")
+	}
+	if r.TLS != nil || strings.HasPrefix(origin(r), "https://") || fromLoopback(r) {
+		return nil
+	}
+	return &oauth.Refusal{
+		Reason: oauth.InsecureTransport, Expected: "https", Got: "http",
+		Hint: "if a proxy in front of this server ends TLS, name it in trusted_proxies and let it send X-Forwarded-Proto",
+	}
+}
+
+// fromTrustedProxy says whether Caddy takes the peer for a trusted proxy.
+func fromTrustedProxy(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+// fromLoopback says whether the peer is on this machine. "@" is how Go names
+// the peer of a unix socket.
+func fromLoopback(r *http.Request) bool {
+	if r.RemoteAddr == "@" {
+		return true
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}
+
+// lastValue is the last field of a name, whole, as reverse_proxy takes it.
+func lastValue(r *http.Request, name string) string {
+	values := r.Header.Values(name)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/popauth/caddy-popauth/popauth/client"
+	"github.com/popauth/caddy-popauth/popauth/issue"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+func init() {
+	caddy.RegisterModule(Server{})
+}
+
+// Server serves the endpoints of an issuer: the token endpoint, which binds
+// every token to the client's key, introspection, which relays the binding,
+// the published keys, and the metadata document (RFC 8414).
+//
+// The endpoints are at the paths the issuer says, compared byte for byte with
+// the path that the client sent, before any rewrite. All other requests are
+// passed on to the next handler.
+type Server struct {
+	// The id of the issuer. Default: the only issuer there is, or else the one
+	// with the id "default".
+	Issuer string `json:"issuer,omitempty"`
+
+	// Serve only these endpoints: `token`, `introspect`, `jwks`, `metadata`.
+	// Default: all.
+	Only []string `json:"only,omitempty"`
+
+	issuer *Issuer
+	routes map[string]issue.Endpoint // by path
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Server) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.pop_server",
+		New: func() caddy.Module { return new(Server) },
+	}
+}
+
+// Provision finds the issuer and lays out its endpoints.
+func (s *Server) Provision(ctx caddy.Context) error {
+	s.logger = ctx.Logger()
+	app, err := appOf(ctx, "pop_server")
+	if err != nil {
+		return err
+	}
+	var ids []string
+	if s.Issuer != "" {
+		ids = []string{s.Issuer}
+	}
+	issuers, err := app.issuersNamed(ids)
+	if err != nil {
+		return fmt.Errorf("pop_server: %w", err)
+	}
+	s.issuer = issuers[0]
+	s.routes = make(map[string]issue.Endpoint)
+	for _, endpoint := range s.issuer.endpoints {
+		if len(s.Only) == 0 || slices.Contains(s.Only, endpoint.Name) {
+			s.routes[endpoint.Path] = endpoint
+		}
+	}
+	return nil
+}
+
+// Validate checks the names of the endpoints.
+func (s *Server) Validate() error {
+	for _, name := range s.Only {
+		if _, ok := services[name]; !ok {
+			return fmt.Errorf("pop_server: there is no endpoint %q, expected token, introspect, jwks or metadata", name)
+		}
+	}
+	return nil
+}
+
+// services are the endpoints by name.
+var services = map[string]func(*Server, http.ResponseWriter, *http.Request) *failure{
+	"token":      (*Server).token,
+	"introspect": (*Server).introspect,
+	"jwks":       (*Server).jwks,
+	"metadata":   (*Server).metadata,
+}
+
+// failure is a refusal of an endpoint, with what the answer and the log need.
+type failure struct {
+	refusal *oauth.Refusal
+
+	// client is the one that authenticated, if one did.
+	client *client.Client
+
+	// authenticate adds a WWW-Authenticate field for client credentials.
+	authenticate bool
+}
+
+// ServeHTTP serves the endpoints and passes everything else on.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	method, _ := originalTarget(r)
+	endpoint, ok := s.routes[originalPath(r)]
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	failed := s.serve(w, r, method, endpoint)
+	if failed != nil {
+		s.refuse(w, r, endpoint, failed)
+	}
+	return nil
+}
+
+// serve judges what is common to the endpoints and calls the one that was asked.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, method string, endpoint issue.Endpoint) *failure {
+	if refusal := transportRefusal(r); refusal != nil {
+		return &failure{refusal: refusal}
+	}
+	if !slices.Contains(endpoint.Methods, method) {
+		allow := strings.Join(endpoint.Methods, ", ")
+		w.Header().Set("Allow", allow)
+		return &failure{refusal: &oauth.Refusal{Reason: oauth.MethodNotAllowed, Expected: allow, Got: method}}
+	}
+	return services[endpoint.Name](s, w, r)
+}
+
+// refuse writes the OAuth error and the log line. The JSON body is the
+// protocol's answer, so handle_errors is not asked.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, endpoint issue.Endpoint, f *failure) {
+	fields := []zap.Field{zap.String("endpoint", endpoint.Name), zap.String("issuer", s.issuer.url)}
+	if f.client != nil {
+		fields = append(fields, zap.String("client_id", f.client.ID()))
+	}
+	logRefusal(s.logger, r, f.refusal, fields...)
+	oauth.WriteError(w, f.refusal, f.authenticate)
+}
+
+// token is the token endpoint (RFC 6749 §3.2).
+func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
+	form, refusal := oauth.ReadForm(w, r)
+	if refusal != nil {
+		return &failure{refusal: refusal}
+	}
+	c, usedHeader, refusal := s.issuer.clients.Authenticate(r.Header, form)
+	if refusal != nil {
+		// RFC 6749 §5.2: the 401 answers an Authorization field; a client that
+		// sent none would not know what to do with it
+		return &failure{refusal: refusal, authenticate: usedHeader}
+	}
+	answer, claims, refusal := s.issuer.issuing.Token(r.Context(), c, r.Header, form)
+	if refusal != nil {
+		return &failure{refusal: refusal, client: c}
+	}
+	s.logger.Debug("token issued",
+		zap.String("issuer", s.issuer.url), zap.String("client_id", c.ID()),
+		zap.String("jti", claims.ID), zap.String("jkt", claims.Confirmation.Thumbprint()))
+	return s.answer(w, answer)
+}
+
+// introspect is the introspection endpoint (RFC 7662). It never asks the caller
+// for a proof: a resource server has none to show.
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) *failure {
+	form, refusal := oauth.ReadForm(w, r)
+	if refusal != nil {
+		return &failure{refusal: refusal}
+	}
+	c, _, refusal := s.issuer.clients.Authenticate(r.Header, form)
+	if refusal != nil {
+		// RFC 7662 §2.3: always a 401
+		return &failure{refusal: refusal, authenticate: true}
+	}
+	answer, refusal := s.issuer.answering.Answer(r.Context(), c, form)
+	if refusal != nil {
+		return &failure{refusal: refusal, client: c}
+	}
+	return s.answer(w, answer)
+}
+
+// answer writes a 200.
+func (s *Server) answer(w http.ResponseWriter, body any) *failure {
+	if err := oauth.WriteJSON(w, body); err != nil {
+		// nothing is written yet, and an empty 200 must not be; the zero
+		// reason is a fault of the server
+		return &failure{refusal: &oauth.Refusal{Cause: err}}
+	}
+	return nil
+}
+
+// jwks serves the published keys.
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) *failure {
+	document, err := s.issuer.keys.JWKS(r.Context())
+	if err != nil {
+		return &failure{refusal: oauth.Unavailable(oauth.KeysUnavailable, err)}
+	}
+	s.document(w, document)
+	return nil
+}
+
+// metadata serves the document of RFC 8414.
+func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) *failure {
+	s.document(w, s.issuer.metadata)
+	return nil
+}
+
+// document writes a public JSON document. Five minutes of caching are a third
+// of the time for which a new key is published before it signs.
+func (s *Server) document(w http.ResponseWriter, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "public, max-age=300")
+	if _, err := w.Write(body); err != nil {
+		s.logger.Debug("writing the document", zap.Error(err))
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Server)(nil)
+	_ caddy.Validator             = (*Server)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Server)(nil)
+)
