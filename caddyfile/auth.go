@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfile
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/popauth/caddy-popauth/popauth"
+)
+
+// parseAuth sets up the guard of an API. Syntax:
+//
+//	pop_auth [<matcher>] {
+//	    issuer         <id...>
+//	    audience       <uri...>
+//	    scope          <scope...>
+//	    nonce          <required|single_use|off>
+//	    proof_max_age  <duration>
+//	    clock_skew     <duration>
+//	    upstream_token <bearer|keep|strip>
+//	    allow_encoded_slashes
+//	    allow_unbound_tokens
+//	}
+//
+// Without an issuer it is the only one there is, or else "default". Lines with a
+// list may be repeated and add to it.
+func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	a := new(popauth.Auth)
+	err := readDirective(h,
+		list("issuer <id...>", &a.Issuers),
+		list("audience <uri...>", &a.Audience),
+		list("scope <scope...>", &a.Scopes),
+		choice("nonce <required|single_use|off>", &a.Nonce),
+		duration("proof_max_age <duration>", &a.ProofMaxAge),
+		duration("clock_skew <duration>", &a.ClockSkew),
+		choice("upstream_token <bearer|keep|strip>", &a.UpstreamToken),
+		flag("allow_encoded_slashes", &a.AllowEncodedSlashes),
+		flag("allow_unbound_tokens", &a.AllowUnboundTokens),
+	)
+	return a, err
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfile
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/popauth/caddy-popauth/popauth"
+)
+
+// clientOption registers a client. Syntax:
+//
+//	client <id> [<secret>] {
+//	    secret     <value>
+//	    grants     <client_credentials...>
+//	    scopes     <scope...>
+//	    audience   <uri...>
+//	    binding    <required|optional>
+//	    introspect [<audience...>]
+//	}
+//
+// At least one secret is required, on the line or in the block. Several let one
+// roll a secret.
+func clientOption(iss *popauth.Issuer) option {
+	const usage = "client <id> [<secret>]"
+	return option{usage: usage, repeatable: true, read: func(d *caddyfile.Dispenser) error {
+		word := d.Token()
+		args, err := arguments(d, usage, 1, 2)
+		if err != nil {
+			return err
+		}
+		c := &popauth.Client{ID: args[0], Secrets: args[1:]}
+		if slices.ContainsFunc(iss.Clients, func(other *popauth.Client) bool { return other.ID == c.ID }) {
+			return d.Errf("client %q is already specified", c.ID)
+		}
+		if err := readBlock(d, "client", clientOptions(c)...); err != nil {
+			return err
+		}
+		if len(c.Secrets) == 0 {
+			return at(word).Errf("client %q has no secret, expected: client <id> <secret>, or in its block: secret <value>", c.ID)
+		}
+		iss.Clients = append(iss.Clients, c)
+		return nil
+	}}
+}
+
+// clientOptions are the lines of a client block.
+func clientOptions(c *popauth.Client) []option {
+	// one secret a line, so that a secret with a space in it that lacks its
+	// quotes does not become two that are easier to guess
+	secret := option{usage: "secret <value>", repeatable: true}
+	secret.read = func(d *caddyfile.Dispenser) error {
+		args, err := line(d, secret.usage, 1, 1)
+		c.Secrets = append(c.Secrets, args...)
+		return err
+	}
+	return []option{
+		secret,
+		choices("grants <client_credentials...>", &c.Grants),
+		list("scopes <scope...>", &c.Scopes),
+		list("audience <uri...>", &c.Audience),
+		choice("binding <required|optional>", &c.Binding),
+		introspects(c),
+	}
+}
+
+// introspects is not repeatable: next to a line without audiences, which means
+// all tokens, it would be unclear what one with some means.
+func introspects(c *popauth.Client) option {
+	const usage = "introspect [<audience...>]"
+	return option{usage: usage, read: func(d *caddyfile.Dispenser) error {
+		args, err := line(d, usage, 0, unlimited)
+		c.Introspect = &popauth.Introspect{Audience: args}
+		return err
+	}}
+}
