@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+type tokenOptions struct {
+	wire                  wire
+	url, issuer           string
+	client                string
+	secretFile, secretEnv string
+	key                   string
+	scopes, resources     []string
+	basic, post, raw      bool
+}
+
+func tokenCommand() *cobra.Command {
+	var o tokenOptions
+	cmd := &cobra.Command{
+		Use:   "token --issuer <url> --client <id> --secret-file <file> --key <file>",
+		Short: "Gets an access token that is bound to a key",
+		Long: `
+Asks an authorization server for an access token by the client_credentials
+grant and sends the public part of the key along as cnf_key, so that the token
+gets bound to it. Prints the answer, or with --raw the access token alone.
+
+The secret comes from a file or an environment variable, not from an argument:
+everybody on the machine can read the arguments of a running program.
+`,
+		Example: `  $ caddy pop token --issuer https://auth.example.com --client reports \
+        --secret-file secret --key key.json --raw > token`,
+		Args: cobra.NoArgs,
+		RunE: run(func(ctx context.Context, t terminal, _ []string) error { return o.run(ctx, t) }),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.issuer, "issuer", "", "The URL of the issuer, whose metadata names the token endpoint")
+	f.StringVar(&o.url, "url", "", "The URL of the token endpoint")
+	f.StringVar(&o.client, "client", "", "The id of the client")
+	f.StringVar(&o.secretFile, "secret-file", "", "The file with the client's secret; - is the standard input")
+	f.StringVar(&o.secretEnv, "secret-env", "", "The environment variable with the client's secret")
+	f.StringVar(&o.key, "key", "", "The file with the private JWK; - is the standard input")
+	f.StringArrayVar(&o.scopes, "scope", nil, "A scope to ask for, or several with spaces between; repeatable")
+	f.StringArrayVar(&o.resources, "resource", nil, "The URI of the API that the token is for (RFC 8707); repeatable")
+	f.BoolVar(&o.basic, "basic", false, "Send id and secret in the Authorization field (default)")
+	f.BoolVar(&o.post, "post", false, "Send id and secret in the body")
+	f.BoolVar(&o.raw, "raw", false, "Print the access token alone")
+	o.wire.flags(cmd)
+	cmd.MarkFlagsMutuallyExclusive("basic", "post")
+	cmd.MarkFlagsMutuallyExclusive("issuer", "url")
+	cmd.MarkFlagsOneRequired("issuer", "url")
+	cmd.MarkFlagsMutuallyExclusive("secret-file", "secret-env")
+	cmd.MarkFlagsOneRequired("secret-file", "secret-env")
+	for _, name := range []string{"client", "key"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+func (o tokenOptions) run(ctx context.Context, t terminal) error {
+	p, err := t.readKey(o.key)
+	if err != nil {
+		return err
+	}
+	secret, err := o.secret(t)
+	if err != nil {
+		return err
+	}
+	client, err := o.wire.client()
+	if err != nil {
+		return err
+	}
+	endpoint := o.url
+	if o.issuer != "" {
+		document, err := discover(ctx, client, o.issuer)
+		if err != nil {
+			return err
+		}
+		endpoint = document.token
+	}
+	ask := tokenRequest{
+		endpoint: endpoint, client: o.client, secret: secret, post: o.post,
+		scopes: o.scopes, resources: o.resources, key: p.key,
+	}
+	e, err := ask.send(ctx, client)
+	if err != nil {
+		return err
+	}
+	token, err := readToken(e)
+	if err != nil {
+		return err
+	}
+	warnUnbound(t, token, p)
+	if o.raw {
+		_, err := fmt.Fprintln(t.out, token)
+		return err
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, bytes.TrimSpace(e.got), "", "  "); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	_, err = fmt.Fprintln(t.out, text.String())
+	return err
+}
+
+func (o tokenOptions) secret(t terminal) (string, error) {
+	if o.secretEnv != "" {
+		secret, ok := os.LookupEnv(o.secretEnv)
+		if !ok || secret == "" {
+			return "", fmt.Errorf("the environment variable %q is not set", o.secretEnv)
+		}
+		return secret, nil
+	}
+	if o.secretFile == "-" && o.key == "-" {
+		return "", errors.New("the key and the secret can't both come from the standard input")
+	}
+	secret, err := t.read(o.secretFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the secret: %w", err)
+	}
+	if secret == "" {
+		return "", fmt.Errorf("the file %q with the secret is empty", o.secretFile)
+	}
+	return secret, nil
+}
+
+// warnUnbound tells of a server that does not know cnf_key: it ignores the
+// parameter, as it must (RFC 6749 §3.2), and the token is an ordinary one.
+func warnUnbound(t terminal, token string, p prover) {
+	content, ok := peek(token)
+	switch {
+	case !ok:
+	case !content.bound:
+		t.warn(hint(errors.New("the token is not bound to the key: whoever gets hold of it can use it"),
+			"does the server know the cnf_key parameter?"))
+	case content.thumbprint != p.key.Thumbprint():
+		t.warn(errors.New("the token is bound, but not to this key"))
+	}
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/popauth/caddy-popauth/popauth/jwk"
+	"github.com/popauth/caddy-popauth/popauth/strict"
+)
+
+// metadata is what we need of an authorization server's metadata.
+type metadata struct{ token, introspection string }
+
+// discover reads the metadata of an issuer (RFC 8414 §3).
+func discover(ctx context.Context, client *http.Client, issuer string) (metadata, error) {
+	u, err := target(issuer)
+	if err != nil {
+		return metadata{}, err
+	}
+	// RFC 8414 §3.1: the well-known part goes before the issuer's own path
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	u, err = u.Parse("/.well-known/oauth-authorization-server" + path)
+	if err != nil {
+		return metadata{}, fmt.Errorf("not an issuer: %q", issuer)
+	}
+	r, err := request(ctx, http.MethodGet, u, http.Header{"Accept": {"application/json"}}, nil)
+	if err != nil {
+		return metadata{}, err
+	}
+	e, err := trade(client, r, nil)
+	if err != nil {
+		return metadata{}, err
+	}
+	if e.response.StatusCode != http.StatusOK {
+		return metadata{}, hint(fmt.Errorf("reading the issuer's metadata from %s: the answer is %d %s", u,
+			e.response.StatusCode, http.StatusText(e.response.StatusCode)), "name the token endpoint itself with --url")
+	}
+	document, err := strict.ParseObject(e.got, answerLimits)
+	if err != nil {
+		return metadata{}, fmt.Errorf("reading the issuer's metadata from %s: %w", u, err)
+	}
+	// RFC 8414 §3.3: or one issuer could send us, with a secret, to another
+	if name, _ := document.Text("issuer"); name != issuer {
+		return metadata{}, hint(fmt.Errorf("the metadata is that of the issuer %q, not of %q", name, issuer),
+			"write the issuer exactly as the server does")
+	}
+	var m metadata
+	var ok bool
+	if m.token, ok = document.Text("token_endpoint"); !ok {
+		return metadata{}, errors.New("the issuer's metadata names no token endpoint")
+	}
+	m.introspection, _ = document.Text("introspection_endpoint")
+	return m, nil
+}
+
+// tokenRequest is a request for a token by the client_credentials grant
+// (RFC 6749 §4.4).
+type tokenRequest struct {
+	endpoint          string
+	client, secret    string
+	post              bool // id and secret go into the body
+	scopes, resources []string
+	key               *jwk.Key // sent as cnf_key
+}
+
+func (q tokenRequest) send(ctx context.Context, client *http.Client) (*exchange, error) {
+	key, err := cnfKey(q.key, false)
+	if err != nil {
+		return nil, err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "cnf_key": {key}}
+	if len(q.scopes) > 0 {
+		form.Set("scope", strings.Join(q.scopes, " "))
+	}
+	if len(q.resources) > 0 {
+		form["resource"] = q.resources
+	}
+	basic := []string{q.client, q.secret}
+	if q.post {
+		form.Set("client_id", q.client)
+		form.Set("client_secret", q.secret)
+		basic = nil
+	}
+	return postForm(ctx, client, q.endpoint, basic, form)
+}
+
+// postForm posts a form to an endpoint of an authorization server, with the
+// id and the secret of a client in the Authorization field if there are any.
+func postForm(ctx context.Context, client *http.Client, endpoint string, basic []string, form url.Values) (*exchange, error) {
+	u, err := target(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	body := []byte(form.Encode())
+	r, err := request(ctx, http.MethodPost, u, http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"},
+		"Accept":       {"application/json"},
+	}, body)
+	if err != nil {
+		return nil, err
+	}
+	if len(basic) == 2 {
+		// RFC 6749 §2.3.1: both are form-encoded first
+		r.SetBasicAuth(url.QueryEscape(basic[0]), url.QueryEscape(basic[1]))
+	}
+	return trade(client, r, body)
+}
+
+// readToken takes the access token out of a token response, or says why there
+// is none.
+func readToken(e *exchange) (string, error) {
+	answer, err := strict.ParseObject(e.got, answerLimits)
+	if e.response.StatusCode != http.StatusOK {
+		if err != nil {
+			return "", answerError(e.response.StatusCode, "", "")
+		}
+		return "", tokenRefused(e.response, answer)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the token response: %w", err)
+	}
+	token, ok := answer.Text("access_token")
+	if !ok || token == "" || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "", errors.New("the token response has no usable access_token")
+	}
+	return token, nil
+}
+
+func tokenRefused(resp *http.Response, answer strict.Object) error {
+	code, _ := answer.Text("error")
+	text, _ := answer.Text("error_description")
+	err := answerError(resp.StatusCode, code, text)
+	switch code {
+	case "invalid_client":
+		return hint(err, "are the id and the secret right? Some servers want them in the body: --post")
+	case "unauthorized_client", "unsupported_grant_type":
+		return hint(err, "the client must be allowed the client_credentials grant")
+	case "invalid_scope":
+		return hint(err, "ask for less with --scope, or let the client have more in the server's configuration")
+	case "invalid_target":
+		return hint(err, "--resource must be one of the client's audiences, letter by letter")
+	}
+	return err
+}
