@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// hand is what a client or a thief has at hand for one request.
+type hand struct {
+	*testing.T
+	s          *server
+	c          *http.Client
+	key, thief fixture.Key
+	issuer     fixture.Key // the issuer's own key
+	token      string      // an honest token, bound to key
+	nonce      string      // a fresh nonce
+}
+
+// deal makes a new hand.
+func (s *server) deal(t *testing.T, c *http.Client) *hand {
+	t.Helper()
+	h := &hand{
+		T: t, s: s, c: c,
+		key: fixture.Load(t, "p256"), thief: fixture.Load(t, "p256-thief"), issuer: fixture.Load(t, "p384"),
+	}
+	h.token = s.token(t, c, h.key)
+	h.nonce = s.challenge(t, c, s.site("api", "/reports"), h.token)
+	return h
+}
+
+// proof is an honest proof for GET /reports with changes laid over it.
+func (h *hand) proof(key fixture.Key, claims map[string]any) string {
+	h.Helper()
+	return key.Proof(h, fixture.Proof{
+		Method: http.MethodGet, URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Claims: claims,
+	})
+}
+
+// proofFor is an honest proof for another token.
+func (h *hand) proofFor(token string) string {
+	h.Helper()
+	return h.key.Proof(h, fixture.Proof{Method: http.MethodGet, URL: h.s.site("api", "/reports"), Token: token, Nonce: h.nonce})
+}
+
+// get is a GET of a path of the API with header fields in pairs.
+func (h *hand) get(path string, fields ...string) *http.Request {
+	h.Helper()
+	return newRequest(h.T, http.MethodGet, h.s.site("api", path), "", fields...)
+}
+
+// with is a GET of /reports with a proof.
+func (h *hand) with(proof string) *http.Request {
+	h.Helper()
+	return h.get("/reports", "Authorization", "DPoP "+h.token, "Dpop", proof)
+}
+
+// forge makes a token that is right but for the changes, and a request with an
+// honest proof for it.
+func (h *hand) forge(header, claims map[string]any) *http.Request {
+	h.Helper()
+	token := h.minted(header, claims)
+	return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+}
+
+// minted signs a token with the issuer's own key.
+func (h *hand) minted(header, claims map[string]any) string {
+	h.Helper()
+	now := time.Now().Unix()
+	full := map[string]any{"typ": "at+jwt", "alg": "ES384", "kid": h.issuer.Thumbprint(h)}
+	body := map[string]any{
+		"iss": h.s.site("auth", ""), "sub": "reports", "client_id": "reports", "aud": "https://api.example.com",
+		"iat": now, "exp": now + 300, "jti": "0123456789abcdef", "cnf": map[string]any{"jwk": h.key.JWK},
+	}
+	lay(full, header)
+	lay(body, claims)
+	return h.issuer.JWS(h, full, body)
+}
+
+// lay lays changes over members; nil deletes, and null stays null.
+func lay(members, changes map[string]any) {
+	for name, value := range changes {
+		switch value {
+		case nil:
+			delete(members, name)
+		case null:
+			members[name] = nil
+		default:
+			members[name] = value
+		}
+	}
+}
+
+// null stands for a member that is there and null.
+const null = "\x00null"
+
+// apiAbuse is one hostile request to the API.
+type apiAbuse struct {
+	name string
+	make func(h *hand) *http.Request
+	want want
+}
+
+// The kinds of answers.
+func badToken(reason oauth.Reason) want { return want{401, "invalid_token", reason, true, ""} }
+func badProof(reason oauth.Reason) want { return want{401, "invalid_dpop_proof", reason, true, ""} }
+func retry(reason oauth.Reason) want    { return want{401, "use_dpop_nonce", reason, true, ""} }
+func ambiguous(reason oauth.Reason) want {
+	return want{400, "invalid_request", reason, false, ""}
+}
+
+// credentialAbuses are about the header fields, the token's binding and scope.
+var credentialAbuses = []apiAbuse{
+	{"R01 no Authorization", func(h *hand) *http.Request { return h.get("/reports") }, want{401, "", oauth.TokenMissing, true, ""}},
+	{"R01 another scheme", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", basic("reports", "reports-secret"))
+	}, want{401, "", oauth.TokenMissing, true, ""}},
+	{"R02 a token bound by thumbprint as Bearer", func(h *hand) *http.Request {
+		token := h.minted(nil, map[string]any{"cnf": map[string]any{"jkt": h.key.Thumbprint(h)}})
+		return h.get("/reports", "Authorization", "Bearer "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.BearerDowngrade)},
+	{"R02 a stolen token as Bearer, alone", func(h *hand) *http.Request { return h.get("/reports", "Authorization", "Bearer "+h.token) }, retry(oauth.ProofMissing)},
+	{"R03 a stolen token with the DPoP scheme, alone", func(h *hand) *http.Request { return h.get("/reports", "Authorization", "DPoP "+h.token) }, retry(oauth.ProofMissing)},
+	{"R04 an unbound token", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"cnf": nil}) }, badToken(oauth.TokenUnbound)},
+	{"R04 an unbound token with the DPoP scheme where unbound ones pass", func(h *hand) *http.Request {
+		token := h.minted(nil, map[string]any{"cnf": nil})
+		return h.get("/unbound", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.TokenUnbound)},
+	{"R04 a bound token without a proof where unbound ones pass", func(h *hand) *http.Request { return h.get("/unbound", "Authorization", "Bearer "+h.token) }, retry(oauth.ProofMissing)},
+	{"R14 scope too small", func(h *hand) *http.Request {
+		return h.get("/scoped", "Authorization", "DPoP "+h.token, "Dpop", h.proof(h.key, map[string]any{"htu": h.s.site("api", "/scoped")}))
+	}, want{403, "insufficient_scope", oauth.ScopeInsufficient, false, ""}},
+	{"R15 token in the query", func(h *hand) *http.Request { return h.get("/reports?access_token=" + h.token) }, ambiguous(oauth.AmbiguousTokenInQuery)},
+	{"R15 token in the query, spelled otherwise", func(h *hand) *http.Request { return h.get("/reports?a=1&access%5Ftoken=" + h.token) }, ambiguous(oauth.AmbiguousTokenInQuery)},
+	{"R15 token in the form", func(h *hand) *http.Request {
+		return newRequest(h.T, http.MethodPost, h.s.site("api", "/reports"), "access_token="+h.token, "Content-Type", "application/x-www-form-urlencoded")
+	}, want{401, "", oauth.TokenMissing, true, ""}},
+	{"R16 cnf {}", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"cnf": map[string]any{}}) }, badToken(oauth.ConfirmationUnsupported)},
+	{"R16 cnf null", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"cnf": null}) }, badToken(oauth.ConfirmationUnsupported)},
+	{"R16 cnf a string", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"cnf": "jwk"}) }, badToken(oauth.ConfirmationUnsupported)},
+	{"R16 an unknown member", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"cnf": map[string]any{"kid": "x"}})
+	}, badToken(oauth.ConfirmationUnsupported)},
+	{"R16 jkt and a certificate", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"cnf": map[string]any{"jkt": h.key.Thumbprint(h), "x5t#S256": h.key.Thumbprint(h)}})
+	}, badToken(oauth.ConfirmationUnsupported)},
+	{"R16 jkt of one key and jwk of another", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"cnf": map[string]any{"jkt": h.thief.Thumbprint(h), "jwk": h.key.JWK}})
+	}, badToken(oauth.ConfirmationUnsupported)},
+	{"R23 two Authorization fields", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token, "Authorization", "DPoP "+h.token, "Dpop", h.proof(h.key, nil))
+	}, ambiguous(oauth.AmbiguousAuthorization)},
+	{"R23 two tokens", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token+" "+h.token, "Dpop", h.proof(h.key, nil))
+	}, ambiguous(oauth.AmbiguousAuthorization)},
+	{"R23 two tokens with a comma", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token+","+h.token, "Dpop", h.proof(h.key, nil))
+	}, ambiguous(oauth.AmbiguousAuthorization)},
+	{"R23 two proofs", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token, "Dpop", h.proof(h.key, nil), "Dpop", h.proof(h.key, nil))
+	}, ambiguous(oauth.AmbiguousProof)},
+	{"R23 two proofs with a comma", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, nil) + ", " + h.proof(h.key, nil))
+	}, ambiguous(oauth.AmbiguousProof)},
+	{"R24 Authorization over 8 KiB", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+strings.Repeat("x", 8<<10))
+	}, ambiguous(oauth.CredentialsTooLarge)},
+	{"R24 header fields over 16 KiB", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token, "X-Filler", strings.Repeat("x", 16<<10))
+	}, want{431, "", oauth.HeadersTooLarge, false, ""}},
+}
+
+// badTokens are about tokens that are wrong in themselves.
+var badTokens = []apiAbuse{
+	{"R13 expired by a second", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"exp": time.Now().Unix() - 1})
+	}, badToken(oauth.TokenExpired)},
+	{"R13 nbf ahead", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"nbf": time.Now().Unix() + 60})
+	}, badToken(oauth.TokenNotYetValid)},
+	{"R13 no exp", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"exp": nil}) }, badToken(oauth.TokenMalformed)},
+	{"R13 exp 2^63-1", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"exp": uint64(1<<63 - 1)}) }, badToken(oauth.TokenMalformed)},
+	{"R13 exp a string", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"exp": "x"}) }, badToken(oauth.TokenMalformed)},
+	{"R13 exp -1", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"exp": -1}) }, badToken(oauth.TokenMalformed)},
+	{"R17 alg none", func(h *hand) *http.Request {
+		token := h.minted(map[string]any{"alg": "none"}, nil)
+		token = token[:strings.LastIndexByte(token, '.')+1]
+		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.TokenMalformed)},
+	{"R17 alg None with a signature", func(h *hand) *http.Request { return h.forge(map[string]any{"alg": "None"}, nil) }, badToken(oauth.TokenForged)},
+	{"R17 HS256 over the public key", func(h *hand) *http.Request {
+		signed := h.minted(map[string]any{"alg": "HS256"}, nil)
+		input := signed[:strings.LastIndexByte(signed, '.')]
+		der, err := x509.MarshalPKIXPublicKey(h.issuer.Public())
+		if err != nil {
+			h.Fatal(err)
+		}
+		mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		mac.Write([]byte(input))
+		token := input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.TokenForged)},
+	{"R17 another alg of the same family", func(h *hand) *http.Request { return h.forge(map[string]any{"alg": "ES256"}, nil) }, badToken(oauth.TokenForged)},
+	{"signed by the client itself", func(h *hand) *http.Request {
+		h.issuer = h.key
+		return h.forge(map[string]any{"alg": "ES256", "kid": fixture.Load(h, "p384").Thumbprint(h)}, nil)
+	}, badToken(oauth.TokenForged)},
+	{"R18 kid that is a path", func(h *hand) *http.Request { return h.forge(map[string]any{"kid": "../../x"}, nil) }, badToken(oauth.TokenForged)},
+	{"R18 unknown kid", func(h *hand) *http.Request { return h.forge(map[string]any{"kid": "unknown"}, nil) }, badToken(oauth.TokenForged)},
+	{"R20 crit []", func(h *hand) *http.Request { return h.forge(map[string]any{"crit": []string{}}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R20 crit foo", func(h *hand) *http.Request { return h.forge(map[string]any{"crit": []string{"foo"}}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R20 crit b64", func(h *hand) *http.Request {
+		return h.forge(map[string]any{"crit": []string{"b64"}, "b64": true}, nil)
+	}, badToken(oauth.TokenMalformed)},
+	{"R20 b64 false", func(h *hand) *http.Request { return h.forge(map[string]any{"b64": false}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R20 zip", func(h *hand) *http.Request { return h.forge(map[string]any{"zip": "DEF"}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R18 jku", func(h *hand) *http.Request { return h.forge(map[string]any{"jku": "https://evil.example"}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R20 duplicate member", func(h *hand) *http.Request {
+		token := h.issuer.Raw(h, []byte(`{"typ":"at+jwt","alg":"ES384","alg":"ES384","kid":"`+h.issuer.Thumbprint(h)+`"}`), []byte(`{}`), "ES384")
+		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.TokenMalformed)},
+	{"R20 five parts", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token+".x.y", "Dpop", h.proof(h.key, nil))
+	}, badToken(oauth.TokenMalformed)},
+	{"R21 an ID token", func(h *hand) *http.Request { return h.forge(map[string]any{"typ": "JWT"}, nil) }, badToken(oauth.TokenTypeWrong)},
+	{"R21 a proof as token", func(h *hand) *http.Request {
+		token := h.proof(h.key, nil)
+		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, badToken(oauth.TokenTypeWrong)},
+	{"R21 a client assertion", func(h *hand) *http.Request {
+		return h.forge(map[string]any{"typ": "client-authentication+jwt"}, nil)
+	}, badToken(oauth.TokenTypeWrong)},
+	{"R22 another aud", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"aud": "https://other.example.com"}) }, badToken(oauth.TokenAudienceWrong)},
+	{"R22 aud []", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"aud": []string{}}) }, badToken(oauth.TokenAudienceWrong)},
+	{"R22 no aud", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"aud": nil}) }, badToken(oauth.TokenAudienceWrong)},
+	{"R22 iss with a slash", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"iss": h.s.site("auth", "/")}) }, badToken(oauth.TokenIssuerWrong)},
+	{"R22 iss in other case", func(h *hand) *http.Request {
+		return h.forge(nil, map[string]any{"iss": strings.Replace(h.s.site("auth", ""), "auth", "Auth", 1)})
+	}, badToken(oauth.TokenIssuerWrong)},
+	{"a client that is not registered", func(h *hand) *http.Request { return h.forge(nil, map[string]any{"client_id": "gone"}) }, badToken(oauth.TokenClientUnknown)},
+}
+
+// badProofs are about proofs that are wrong in themselves.
+var badProofs = []apiAbuse{
+	{"R05 the thief's own key", func(h *hand) *http.Request { return h.with(h.proof(h.thief, nil)) }, badToken(oauth.ProofKeyMismatch)},
+	{"R06 no ath", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"ath": nil})) }, badProof(oauth.ProofTokenMismatch)},
+	{"R06 ath of another token", func(h *hand) *http.Request { return h.with(h.proofFor(h.token + "x")) }, badProof(oauth.ProofTokenMismatch)},
+	{"R06 ath padded", func(h *hand) *http.Request {
+		sum := sha256.Sum256([]byte(h.token))
+		return h.with(h.proof(h.key, map[string]any{"ath": base64.URLEncoding.EncodeToString(sum[:])}))
+	}, badProof(oauth.ProofTokenMismatch)},
+	{"R06 ath in hex", func(h *hand) *http.Request {
+		sum := sha256.Sum256([]byte(h.token))
+		return h.with(h.proof(h.key, map[string]any{"ath": hex.EncodeToString(sum[:])}))
+	}, badProof(oauth.ProofTokenMismatch)},
+	{"R07 htm HEAD for GET", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"htm": "HEAD"})) }, badProof(oauth.ProofMethodMismatch)},
+	{"R07 htm get for GET", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"htm": "get"})) }, badProof(oauth.ProofMethodMismatch)},
+	{"R07 method get", func(h *hand) *http.Request {
+		r := h.with(h.proof(h.key, map[string]any{"htm": "get"}))
+		r.Method = "get"
+		return r
+	}, ambiguous(oauth.AmbiguousMethod)},
+	{"R09 another path", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("api", "/other")}))
+	}, badProof(oauth.ProofURLMismatch)},
+	{"R09 another host", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("evil", "/reports")}))
+	}, badProof(oauth.ProofURLMismatch)},
+	{"R09 http for https", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"htu": "http" + strings.TrimPrefix(h.s.site("api", "/reports"), "https")}))
+	}, badProof(oauth.ProofURLMismatch)},
+	{"R09 a trailing slash", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("api", "/reports/")}))
+	}, badProof(oauth.ProofURLMismatch)},
+	{"R09 an encoded slash", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("api", "%2Freports")}))
+	}, badProof(oauth.ProofURLMismatch)},
+	{"R12 no nonce", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"nonce": nil})) }, retry(oauth.NonceMissing)},
+	{"R12 forged nonce", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"nonce": base64.RawURLEncoding.EncodeToString(make([]byte, 32))}))
+	}, retry(oauth.NonceInvalid)},
+	{"R12 a flipped bit", func(h *hand) *http.Request {
+		b, err := base64.RawURLEncoding.DecodeString(h.nonce)
+		if err != nil {
+			h.Fatal(err)
+		}
+		b[len(b)-1] ^= 1
+		return h.with(h.proof(h.key, map[string]any{"nonce": base64.RawURLEncoding.EncodeToString(b)}))
+	}, retry(oauth.NonceInvalid)},
+	{"R12 empty nonce", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"nonce": ""})) }, retry(oauth.NonceInvalid)},
+	{"R12 too old an iat without nonces", func(h *hand) *http.Request {
+		return h.clock(map[string]any{"iat": time.Now().Unix() - 301})
+	}, retry(oauth.ProofExpired)},
+	{"R12 an iat in the future without nonces", func(h *hand) *http.Request {
+		return h.clock(map[string]any{"iat": time.Now().Unix() + 90})
+	}, retry(oauth.ProofFromFuture)},
+	{"R12 an iat from before the start", func(h *hand) *http.Request {
+		return h.clock(map[string]any{"iat": time.Now().Unix() - 200})
+	}, retry(oauth.Fenced)},
+	{"a proof where no nonce is used", func(h *hand) *http.Request {
+		return h.get("/clock", "Authorization", "DPoP "+h.token)
+	}, want{401, "invalid_dpop_proof", oauth.ProofMissing, false, ""}},
+	{"a proof that is no JWT", func(h *hand) *http.Request { return h.with("this-is-no-JWT") }, badProof(oauth.ProofMalformed)},
+	{"a proof without its last part", func(h *hand) *http.Request {
+		proof := h.proof(h.key, nil)
+		return h.with(proof[:strings.LastIndexByte(proof, '.')+1])
+	}, badProof(oauth.ProofMalformed)},
+	{"a proof with another signature", func(h *hand) *http.Request {
+		proof, other := h.proof(h.key, nil), h.proof(h.key, nil)
+		return h.with(proof[:strings.LastIndexByte(proof, '.')] + other[strings.LastIndexByte(other, '.'):])
+	}, badProof(oauth.ProofSignatureInvalid)},
+	{"a proof of typ JWT", func(h *hand) *http.Request {
+		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"typ": "JWT"}}))
+	}, badProof(oauth.ProofTypeWrong)},
+	{"a proof with alg none", func(h *hand) *http.Request {
+		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"alg": "none"}}))
+	}, badProof(oauth.ProofAlgorithmWrong)},
+	{"a proof with a private key", func(h *hand) *http.Request {
+		jwk := with(h.key.JWK, "d", marker)
+		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"jwk": jwk}}))
+	}, badProof(oauth.ProofKeyInvalid)},
+}
+
+// clock is a request to the path where proofs are judged by their iat.
+func (h *hand) clock(claims map[string]any) *http.Request {
+	h.Helper()
+	claims["htu"], claims["nonce"] = h.s.site("api", "/clock"), nil
+	return h.get("/clock", "Authorization", "DPoP "+h.token, "Dpop", h.proof(h.key, claims))
+}
+
+func TestAPIRefusesAbuse(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	key := fixture.Load(t, "p256")
+	for _, protocol := range protocols {
+		c := s.client(t, protocol)
+		for _, table := range [][]apiAbuse{credentialAbuses, badTokens, badProofs} {
+			for _, abuse := range table {
+				t.Run(protocol+" "+abuse.name, func(t *testing.T) {
+					if protocol == "HTTP/2.0" && abuse.want.reason == oauth.HeadersTooLarge {
+						t.Skip("Caddy announces its own limit of 16 KiB to HTTP/2 clients, which keep to it")
+					}
+					h := s.deal(t, c)
+					r := abuse.make(h)
+					since := len(s.log(t))
+					got := do(t, c, r)
+					if got.proto != protocol {
+						t.Fatalf("spoke %s, want %s", got.proto, protocol)
+					}
+					s.refusedAPI(t, got, since, abuse.want)
+					s.assertSilent(t, h.token, r.Header.Get("Dpop"))
+					s.honest(t, c, key)
+				})
+			}
+		}
+	}
+	s.assertSilent(t, marker)
+}
+
+func TestObsoleteLineFoldingIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	h := s.deal(t, s.client(t, "HTTP/1.1"))
+	conn, err := tls.Dial("tcp", s.address(), &tls.Config{RootCAs: s.roots(t), ServerName: "api.localhost", NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// R23: the two lines are one field, "DPoP <token> <token>"
+	fmt.Fprintf(conn, "GET /reports HTTP/1.1\r\nHost: api.localhost:%d\r\nConnection: close\r\nAuthorization: DPoP %s\r\n %s\r\nDPoP: %s\r\n\r\n",
+		s.https, h.token, h.token, h.proof(h.key, nil))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %d, want 400", resp.StatusCode)
+	}
+	s.honest(t, h.c, h.key)
+}
+
+func TestEquivalentURLsAreAccepted(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	h := s.deal(t, s.client(t, "HTTP/2.0"))
+	for name, htu := range map[string]string{
+		"R09 host in upper case":           strings.Replace(s.site("api", "/reports"), "api.localhost", "API.LocalHost", 1),
+		"R09 scheme in upper case":         strings.Replace(s.site("api", "/reports"), "https", "HTTPS", 1),
+		"R09 an encoded unreserved letter": s.site("api", "/%72eports"),
+		"a query":                          s.site("api", "/reports?month=1"),
+		"a fragment":                       s.site("api", "/reports#top"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := do(t, h.c, h.with(h.proof(h.key, map[string]any{"htu": htu}))); got.status != http.StatusOK {
+				t.Errorf("got %d %v, want 200", got.status, got.header["Www-Authenticate"])
+			}
+		})
+	}
+}
+
+func TestReplayedProofIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	for _, protocol := range protocols {
+		for name, again := range map[string]func(h *hand, proof string) string{
+			"the same proof": func(_ *hand, proof string) string { return proof },
+			"signed again with the same jti": func(h *hand, _ string) string {
+				return h.proof(h.key, map[string]any{"jti": "the-one"})
+			},
+			"with s replaced by n-s": func(h *hand, proof string) string { return h.key.FlipS(h, proof) },
+		} {
+			t.Run(protocol+" "+name, func(t *testing.T) {
+				h := s.deal(t, s.client(t, protocol))
+				// the jti is the same in all cases, so each needs a guard that
+				// has not seen it: a token of its own does not help, a key does
+				h.key = fixture.Fresh(t)
+				h.token = s.token(t, h.c, h.key)
+				proof := h.proof(h.key, map[string]any{"jti": "the-one"})
+				if got := do(t, h.c, h.with(proof)); got.status != http.StatusOK {
+					t.Fatalf("first use: got %d %v, want 200", got.status, got.header["Www-Authenticate"])
+				}
+				since := len(s.log(t))
+				s.refusedAPI(t, do(t, h.c, h.with(again(h, proof))), since, badProof(oauth.ProofReplayed))
+				s.honest(t, h.c, h.key)
+			})
+		}
+	}
+}
+
+func TestOneOfManyConcurrentUsesIsAccepted(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			h := s.deal(t, s.client(t, protocol))
+			proof := h.proof(h.key, nil)
+			const uses = 32
+			requests := make([]*http.Request, uses)
+			for i := range requests {
+				requests[i] = h.with(proof)
+			}
+			statuses := make([]int, uses)
+			var all sync.WaitGroup
+			for i, r := range requests {
+				all.Go(func() {
+					resp, err := h.c.Do(r)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer resp.Body.Close()
+					_, _ = io.Copy(io.Discard, resp.Body)
+					statuses[i] = resp.StatusCode
+				})
+			}
+			all.Wait()
+			count := map[int]int{}
+			for _, status := range statuses {
+				count[status]++
+			}
+			if count[http.StatusOK] != 1 || count[http.StatusUnauthorized] != uses-1 {
+				t.Errorf("got statuses %v, want one 200 and %d times 401", count, uses-1)
+			}
+			s.honest(t, h.c, h.key)
+		})
+	}
+}
+
+func TestSingleUseNonceServesOnce(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	h := s.deal(t, s.client(t, "HTTP/2.0"))
+	use := func(nonce string) answer {
+		proof := h.proof(h.key, map[string]any{"htu": s.site("api", "/once"), "nonce": nonce})
+		return do(t, h.c, h.get("/once", "Authorization", "DPoP "+h.token, "Dpop", proof))
+	}
+	first := use(h.nonce)
+	if first.status != http.StatusOK {
+		t.Fatalf("first use of the nonce: got %d, want 200", first.status)
+	}
+	since := len(s.log(t))
+	s.refusedAPI(t, use(h.nonce), since, retry(oauth.NonceUsed))
+	next := first.header.Get("DPoP-Nonce")
+	if next == "" || first.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("the answer has nonce %q and Cache-Control %q, want a nonce and no-store", next, first.header.Get("Cache-Control"))
+	}
+	if got := use(next); got.status != http.StatusOK {
+		t.Errorf("use of the next nonce: got %d, want 200", got.status)
+	}
+}
+
+func TestProofsAreJudgedByTheirClockWhereNoncesAreOff(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	h := s.deal(t, s.client(t, "HTTP/1.1"))
+	// a proof without a nonce must be younger than the memory that would have
+	// to know it, by clock_skew: half a second after the start, one that is
+	// dated as far ahead as is allowed will do
+	for until := time.Now().Add(startup); ; {
+		ahead := float64(time.Now().Add(59500*time.Millisecond).UnixMilli()) / 1000
+		got := do(t, h.c, h.clock(map[string]any{"iat": ahead}))
+		if got.status == http.StatusOK {
+			break
+		}
+		if !strings.Contains(got.header.Get("WWW-Authenticate"), "use_dpop_nonce") || time.Now().After(until) {
+			t.Fatalf("got %d %v, want 200 or use_dpop_nonce", got.status, got.header["Www-Authenticate"])
+		}
+	}
+	// and one with a nonce is judged by that alone
+	got := do(t, h.c, h.get("/clock", "Authorization", "DPoP "+h.token, "Dpop",
+		h.proof(h.key, map[string]any{"htu": s.site("api", "/clock"), "iat": 0})))
+	if got.status != http.StatusOK {
+		t.Errorf("with a nonce and a wrong clock: got %d %v, want 200", got.status, got.header["Www-Authenticate"])
+	}
+}
+
+func TestUnboundTokenPassesOnlyWhereAllowed(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	h := s.deal(t, s.client(t, "HTTP/2.0"))
+	got := s.post(t, h.c, "/oauth2/token", url.Values{"grant_type": {"client_credentials"}}, "Authorization", basic("loose", "loose-secret"))
+	token, _ := object(t, got.body)["access_token"].(string)
+	passed := do(t, h.c, h.get("/unbound", "Authorization", "Bearer "+token, "Dpop", "unread"))
+	if passed.status != http.StatusOK || passed.body != "unbound loose " {
+		t.Errorf("got %d %q, want 200 and the DPoP field gone", passed.status, passed.body)
+	}
+	since := len(s.log(t))
+	s.refusedAPI(t, do(t, h.c, h.get("/reports", "Authorization", "Bearer "+token)), since, badToken(oauth.TokenUnbound))
+}

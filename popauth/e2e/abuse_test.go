@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// abuseGlobals is the authorization server of the abuse tables. It signs with
+// a key that the tests have too, so that they can make tokens which are wrong
+// in one respect and right in all others.
+const abuseGlobals = `
+	popauth {
+		issuer https://auth.localhost:$HTTPS
+		audience https://api.example.com
+		signing_key {file.$DIR/issuer.json}
+		client reports reports-secret {
+			scopes reports:read reports:write
+		}
+		client cc:odd/1 "p%:+ &a~/=secret\"<>"
+		client other other-secret
+		client loose loose-secret {
+			binding optional
+		}
+		client inspector inspector-secret {
+			introspect
+		}
+		client narrow narrow-secret {
+			introspect https://elsewhere.example.com
+		}
+	}
+	popauth jkt {
+		issuer https://auth.localhost:$HTTPS/jkt
+		audience https://api.example.com
+		signing_key {file.$DIR/issuer.json}
+		access_token {
+			confirmation jkt
+		}
+		client reports reports-secret
+	}
+`
+
+const abuseSites = `
+auth.localhost {
+	pop_server {
+		issuer default
+	}
+	pop_server {
+		issuer jkt
+	}
+	respond "no endpoint" 404
+}
+
+api.localhost {
+	handle /scoped {
+		pop_auth {
+			issuer default
+			scope reports:admin
+		}
+		respond "scoped"
+	}
+	handle /once {
+		pop_auth {
+			issuer default
+			nonce single_use
+		}
+		respond "once"
+	}
+	handle /clock {
+		pop_auth {
+			issuer default
+			nonce off
+		}
+		respond "clock"
+	}
+	handle /unbound {
+		pop_auth {
+			issuer default
+			allow_unbound_tokens
+		}
+		respond "unbound {http.auth.user.id} {http.request.header.Dpop}"
+	}
+	handle {
+		pop_auth {
+			issuer default jkt
+		}
+		respond "hello {http.auth.user.id}"
+	}
+}
+`
+
+// startAbused runs the server of the abuse tables.
+func startAbused(t *testing.T) *server {
+	t.Helper()
+	s := prepare(t, abuseGlobals, abuseSites)
+	key, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p384.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "issuer.json"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t)
+	return s
+}
+
+// want is what a refused request must get.
+type want struct {
+	status int
+	code   string       // OAuth error code; "" for none
+	reason oauth.Reason // in the log
+	nonce  bool         // a fresh DPoP-Nonce
+	header string       // a further header field that must be there
+}
+
+// refusedAPI checks an answer of the API against what is wanted.
+func (s *server) refusedAPI(t *testing.T, got answer, since int, w want) {
+	t.Helper()
+	s.refused(t, got, since, w)
+	challenges, err := oauth.ParseChallenges(got.header["Www-Authenticate"])
+	if err != nil {
+		t.Fatalf("challenge %q: %v", got.header["Www-Authenticate"], err)
+	}
+	if rule := w.reason.Rule(); rule.Challenge != (len(challenges) == 1) {
+		t.Fatalf("got challenges %q, want one: %v", got.header["Www-Authenticate"], rule.Challenge)
+	}
+	if len(challenges) == 1 {
+		if code, _ := challenges[0].Param("error"); challenges[0].Scheme != "DPoP" || code != w.code {
+			t.Errorf("got challenge %q, want scheme DPoP and error %q", challenges[0], w.code)
+		}
+		if _, ok := challenges[0].Param("realm"); ok {
+			t.Errorf("got challenge %q, want none with a realm", challenges[0])
+		}
+	}
+	if has := got.header.Get("DPoP-Nonce") != ""; has != w.nonce {
+		t.Errorf("got a DPoP-Nonce: %v, want %v", has, w.nonce)
+	}
+	if body := got.body; body != "" {
+		t.Errorf("got the body %q, want none", body)
+	}
+}
+
+// refusedEndpoint checks an answer of the authorization server.
+func (s *server) refusedEndpoint(t *testing.T, got answer, since int, w want) {
+	t.Helper()
+	s.refused(t, got, since, w)
+	if code := object(t, got.body)["error"]; code != w.code {
+		t.Errorf("got error %v, want %q", code, w.code)
+	}
+	if has := got.header.Get("WWW-Authenticate") != ""; has != (got.status == http.StatusUnauthorized) {
+		t.Errorf("got status %d with a WWW-Authenticate field: %v", got.status, has)
+	}
+}
+
+// refused checks what all refusals have in common.
+func (s *server) refused(t *testing.T, got answer, since int, w want) {
+	t.Helper()
+	if got.status != w.status {
+		t.Fatalf("got status %d %s %v, want %d", got.status, got.body, got.header["Www-Authenticate"], w.status)
+	}
+	if cc := got.header.Get("Cache-Control"); cc != "no-store" {
+		t.Errorf("got Cache-Control %q, want no-store", cc)
+	}
+	if w.header != "" && got.header.Get(w.header) == "" {
+		t.Errorf("got no %s field in %v", w.header, got.header)
+	}
+	logged := s.refusals(t, since)
+	if len(logged) != 1 {
+		t.Fatalf("got %d refusals in the log, want 1: %v", len(logged), logged)
+	}
+	if reason := logged[0]["reason"]; reason != string(w.reason) {
+		t.Errorf("got reason %v, want %q; the log line is %v", reason, w.reason, logged[0])
+	}
+	if level := logged[0]["level"]; level != w.reason.Rule().Level.String() {
+		t.Errorf("got log level %v, want %v", level, w.reason.Rule().Level)
+	}
+}
+
+// assertSilent fails if any of the secrets stands in the log or in what Caddy
+// printed.
+func (s *server) assertSilent(t *testing.T, secrets ...string) {
+	t.Helper()
+	all := string(s.log(t)) + s.printed(t)
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(all, secret) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+}

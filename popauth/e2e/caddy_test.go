@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// server is a Caddy in a child process, with a folder, a log, an admin socket
+// and ports of its own.
+type server struct {
+	dir   string
+	https int // port of the HTTPS sites
+	http  int // port of plain HTTP sites and redirects
+	cmd   *exec.Cmd
+	stdin io.Closer
+	done  chan struct{} // closed when the process has ended
+	born  int           // length of the log when the process was started
+	kept  bool          // an earlier process has left certificates
+}
+
+// startup is how long a child may take to listen. It is no assertion on time,
+// only an end to waiting for one that hangs.
+const startup = time.Minute
+
+// start runs a Caddyfile, see prepare.
+func start(t *testing.T, globals, sites string) *server {
+	t.Helper()
+	s := prepare(t, globals, sites)
+	s.run(t)
+	return s
+}
+
+// prepare makes a server that is not running yet. The Caddyfile may use $HTTPS
+// and $HTTP for the ports and $DIR for the folder; globals is put into its
+// global options block.
+func prepare(t *testing.T, globals, sites string) *server {
+	t.Helper()
+	// not t.TempDir: a unix socket's path is at most 108 bytes long
+	dir, err := os.MkdirTemp("", "pop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ports := freePorts(t, 2)
+	s := &server{dir: dir, https: ports[0], http: ports[1]}
+	s.write(t, globals, sites)
+	return s
+}
+
+// write puts the Caddyfile together.
+func (s *server) write(t *testing.T, globals, sites string) {
+	t.Helper()
+	text := `{
+	admin unix/$DIR/admin.sock
+	storage file_system $DIR/storage
+	http_port $HTTP
+	https_port $HTTPS
+	skip_install_trust
+	log {
+		output file $DIR/log.json
+		format filter {
+			request>headers>Dpop delete
+		}
+	}
+	` + globals + `
+}
+` + sites
+	if err := os.WriteFile(filepath.Join(s.dir, "Caddyfile"), []byte(s.expand(text)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expand fills in the ports and the folder.
+func (s *server) expand(text string) string {
+	return strings.NewReplacer(
+		"$HTTPS", strconv.Itoa(s.https), "$HTTP", strconv.Itoa(s.http), "$DIR", s.dir,
+	).Replace(text)
+}
+
+// command is this test binary as Caddy, in the server's own environment.
+func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	cmd.Dir = s.dir
+	return cmd
+}
+
+// run starts the process and waits until it listens.
+func (s *server) run(t *testing.T) {
+	t.Helper()
+	s.born = len(s.log(t))
+	cmd := s.command(context.Background(), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+	cmd.Env = append(cmd.Env, asCaddy+"=child")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := os.OpenFile(s.outputFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close() // the child has its own
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.kept = s.cmd != nil
+	s.cmd, s.stdin, s.done = cmd, stdin, make(chan struct{})
+	go func() {
+		defer close(s.done)
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		s.stop()
+		if printed := s.printed(t); strings.Contains(printed, "DATA RACE") {
+			t.Errorf("the race detector spoke up in Caddy:\n%s", printed)
+		}
+		if t.Failed() {
+			t.Logf("Caddy printed:\n%s\nand logged:\n%s", s.printed(t), s.log(t))
+		}
+	})
+	s.awaitCertificates(t)
+}
+
+// awaitCertificates returns when the server listens and has a certificate for
+// each of its names.
+func (s *server) awaitCertificates(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startup)
+	defer cancel()
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	for !s.ready(t) {
+		select {
+		case <-s.done:
+			t.Fatalf("Caddy ended before it was ready:\n%s\n%s", s.printed(t), s.log(t))
+		case <-ctx.Done():
+			t.Fatalf("Caddy does not get ready:\n%s", s.log(t))
+		case <-retry.C:
+		}
+	}
+}
+
+// ready reads in the log whether the server serves all its names.
+func (s *server) ready(t *testing.T) bool {
+	t.Helper()
+	serving, waiting := false, map[any]bool{}
+	for _, entry := range s.entries(t, s.born) {
+		switch entry["msg"] {
+		case "enabling automatic TLS certificate management":
+			for _, name := range entry["domains"].([]any) {
+				waiting[name] = true
+			}
+		case "certificate obtained successfully":
+			delete(waiting, entry["identifier"])
+		case "serving initial configuration":
+			serving = true
+		}
+	}
+	if s.kept {
+		return serving // certificates are in storage from an earlier run
+	}
+	return serving && len(waiting) == 0
+}
+
+// stop ends the process as an operator would, and waits for it.
+func (s *server) stop() {
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	_ = s.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-s.done:
+	case <-time.After(startup):
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+	_ = s.stdin.Close()
+}
+
+func (s *server) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.https)) }
+
+func (s *server) rootFile() string {
+	return filepath.Join(s.dir, "storage", "pki", "authorities", "local", "root.crt")
+}
+
+func (s *server) outputFile() string { return filepath.Join(s.dir, "output.txt") }
+
+// printed is what the process wrote to its standard output and error.
+func (s *server) printed(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(s.outputFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// log is the log so far, a line per entry.
+func (s *server) log(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, "log.json"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// entries are the entries of the log since an offset. A last line that is
+// being written is left out.
+func (s *server) entries(t *testing.T, since int) []map[string]any {
+	t.Helper()
+	var entries []map[string]any
+	for line := range bytes.Lines(s.log(t)[since:]) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break
+		}
+		entry := map[string]any{}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+// refusals are the refusals logged since an offset of the log.
+func (s *server) refusals(t *testing.T, since int) []map[string]any {
+	t.Helper()
+	return slices.DeleteFunc(s.entries(t, since), func(entry map[string]any) bool {
+		return entry["msg"] != "request refused"
+	})
+}
+
+// roots is the certificate authority of the server.
+func (s *server) roots(t *testing.T) *x509.CertPool {
+	t.Helper()
+	pem, err := os.ReadFile(s.rootFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate in the root file")
+	}
+	return pool
+}
+
+// protocols are the versions of HTTP that the tests speak.
+var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
+
+// client speaks one version of HTTP to the server, whatever the host is called.
+func (s *server) client(t *testing.T, protocol string) *http.Client {
+	t.Helper()
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+		},
+		TLSClientConfig:     &tls.Config{RootCAs: s.roots(t), MinVersion: tls.VersionTLS12},
+		Protocols:           new(http.Protocols),
+		MaxIdleConnsPerHost: 64,
+	}
+	transport.Protocols.SetHTTP1(protocol == "HTTP/1.1")
+	transport.Protocols.SetHTTP2(protocol == "HTTP/2.0")
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       startup,
+	}
+}
+
+// freePorts finds ports that nobody listens on.
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // only when all are found, so that they differ
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}
+
+// site is the URL of a path on one of the server's sites.
+func (s *server) site(name, path string) string {
+	return fmt.Sprintf("https://%s.localhost:%d%s", name, s.https, path)
+}
