@@ -20,6 +20,7 @@ type Client struct {
 	grants     []string
 	scopes     []string
 	audience   []string
+	format     string
 	unbound    bool
 	introspect *Introspect
 
@@ -44,6 +45,10 @@ func (c *Client) Scopes() []string { return slices.Clone(c.scopes) }
 // Audience is what the client may ask tokens for. It is empty when none was
 // configured, which leaves it to the issuer.
 func (c *Client) Audience() []string { return slices.Clone(c.audience) }
+
+// TokenFormat is the format of the client's access tokens: jwt or opaque. It is
+// empty when none was configured, which leaves it to the issuer.
+func (c *Client) TokenFormat() string { return c.format }
 
 // BindingRequired says that the client gets no token that is not bound to a
 // key.

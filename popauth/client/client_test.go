@@ -51,6 +51,15 @@ func TestClientDefaults(t *testing.T) {
 	}
 }
 
+func TestTokenFormat(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"", "jwt", "opaque"} {
+		if got := register(t, Config{TokenFormat: format}).TokenFormat(); got != format {
+			t.Errorf("TokenFormat() = %q, want %q", got, format)
+		}
+	}
+}
+
 func TestMayUse(t *testing.T) {
 	t.Parallel()
 	grants := []string{"client_credentials"}
@@ -186,6 +195,7 @@ func TestNewRegistryRefuses(t *testing.T) {
 		{"a secret with a line end", Config{ID: "a", Secrets: []string{"hunter2\n"}}, `client "a": a secret holds something else than printable ASCII, such as the line end of a file`},
 		{"a long secret", Config{ID: "a", Secrets: []string{strings.Repeat("hunter2", 147)}}, `client "a": a secret is longer than 1024 characters`},
 		{"an unknown grant", Config{ID: "a", Secrets: secrets, Grants: []string{"password"}}, `client "a": unknown grant "password": expected client_credentials`},
+		{"an unknown token format", Config{ID: "a", Secrets: secrets, TokenFormat: "JWT"}, `client "a": unknown token format "JWT": expected jwt or opaque`},
 		{"an empty scope", Config{ID: "a", Secrets: secrets, Scopes: []string{""}}, `client "a": scope "" is empty`},
 		{"two scopes in one", Config{ID: "a", Secrets: secrets, Scopes: []string{"read write"}}, `client "a": scope "read write" is empty or`},
 		{"a scope with a quotation mark", Config{ID: "a", Secrets: secrets, Scopes: []string{`"`}}, `client "a": scope "\"" is empty or`},

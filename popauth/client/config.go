@@ -21,6 +21,12 @@ const (
 // clientCredentials is the grant type of RFC 6749 §4.4.
 const clientCredentials = "client_credentials"
 
+// The formats of access tokens.
+const (
+	formatJWT    = "jwt"
+	formatOpaque = "opaque"
+)
+
 // Config is one registered client, all values resolved.
 type Config struct {
 	// ID is the client's id: 1 to 256 characters of printable ASCII (VSCHAR of
@@ -43,6 +49,10 @@ type Config struct {
 
 	// Audience is what it may ask tokens for. Default: left to the issuer.
 	Audience []string
+
+	// TokenFormat is the format of its access tokens: jwt or opaque. Default:
+	// left to the issuer.
+	TokenFormat string
 
 	// BindingOptional lets the client have tokens that are not bound to a key.
 	BindingOptional bool
@@ -85,6 +95,11 @@ func (c Config) validate() error {
 	}
 	if err := validateAudience(c.Audience); err != nil {
 		return err
+	}
+	switch c.TokenFormat {
+	case "", formatJWT, formatOpaque:
+	default:
+		return fmt.Errorf("unknown token format %q: expected %s or %s", c.TokenFormat, formatJWT, formatOpaque)
 	}
 	if c.Introspect != nil {
 		return validateAudience(c.Introspect.Audience)

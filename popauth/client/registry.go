@@ -67,6 +67,7 @@ func newClient(config Config, slots int) *Client {
 		grants:   slices.Clone(config.Grants),
 		scopes:   slices.Clone(config.Scopes),
 		audience: slices.Clone(config.Audience),
+		format:   config.TokenFormat,
 		unbound:  config.BindingOptional,
 		failure:  fmt.Errorf("client %q sent a wrong secret", config.ID),
 	}

@@ -17,6 +17,9 @@ const (
 	TokenAudienceWrong      Reason = "token_audience_wrong"
 	TokenExpired            Reason = "token_expired"
 	TokenNotYetValid        Reason = "token_not_yet_valid"
+	TokenUnknown            Reason = "token_unknown"
+	TokenRevoked            Reason = "token_revoked"
+	IssuedBeforeStore       Reason = "issued_before_store"
 	TokenClientUnknown      Reason = "token_client_unknown"
 	TokenUnbound            Reason = "token_unbound"
 	ConfirmationUnsupported Reason = "confirmation_unsupported"
@@ -71,6 +74,7 @@ const (
 	TargetInvalid           Reason = "target_invalid"
 	ConfirmationKeyInvalid  Reason = "confirmation_key_invalid"
 	ConfirmationKeyRequired Reason = "confirmation_key_required"
+	TokenOfAnotherClient    Reason = "token_of_another_client"
 )
 
 // Codes of RFC 6749 §5.2, RFC 6750 §3.1, RFC 8707 §2 and RFC 9449 §5, §7.1

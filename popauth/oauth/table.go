@@ -20,6 +20,13 @@ func (r Reason) Rule() Rule {
 	}
 }
 
+// Undecided says that the reason is no verdict: somebody could not answer, or
+// the reason is unknown. Who is asked next, or later, may still say yes.
+func (r Reason) Undecided() bool {
+	rule := r.Rule()
+	return max(rule.API, rule.Endpoint) >= http.StatusInternalServerError
+}
+
 // Reasons lists all reasons in alphabetical order.
 func Reasons() []Reason { return slices.Sorted(maps.Keys(table)) }
 
@@ -64,6 +71,9 @@ var table = map[Reason]Rule{
 	TokenAudienceWrong:      token("the access token is for another audience"),
 	TokenExpired:            token("the access token has expired"),
 	TokenNotYetValid:        token("the access token is not valid yet"),
+	TokenUnknown:            token("the access token is not known here"),
+	TokenRevoked:            token("the access token has been revoked"),
+	IssuedBeforeStore:       token("the access token is older than the record of what has been revoked: get a new one"),
 	TokenClientUnknown:      token("the client of the access token is no longer registered"),
 	TokenUnbound:            token("the access token is not bound to a key"),
 	ConfirmationUnsupported: token("the access token is bound in a way that can not be proven here"),
@@ -127,4 +137,6 @@ var table = map[Reason]Rule{
 
 	ConfirmationKeyInvalid:  request("Invalid cnf_key parameter"),
 	ConfirmationKeyRequired: request("the client must bind its tokens to a key: send its public key as cnf_key"),
+
+	TokenOfAnotherClient: endpoint(400, unauthorizedClient, "the token was issued to another client"),
 }

@@ -112,6 +112,17 @@ func TestRulesAreWhole(t *testing.T) {
 	}
 }
 
+func TestUndecidedIsWhateverMayStillBecomeAYes(t *testing.T) {
+	t.Parallel()
+	undecided := []Reason{KeysUnavailable, ReplayGuardFull, StoreUnavailable}
+	for _, reason := range append(Reasons(), "", "nonsense") {
+		want := slices.Contains(undecided, reason) || reason == "" || reason == "nonsense"
+		if got := reason.Undecided(); got != want {
+			t.Errorf("Reason(%q).Undecided() = %v, want %v", reason, got, want)
+		}
+	}
+}
+
 func TestUnknownReasonIsAServerFault(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []Reason{"", "nonsense"} {
