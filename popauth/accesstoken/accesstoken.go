@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package accesstoken makes an issuer's access tokens and judges them when
-// they come back: JWTs as of RFC 9068, signed with the issuer's own keys.
+// Package accesstoken makes an issuer's access tokens, judges them when they
+// come back, and revokes them. A token is a JWT as of RFC 9068, signed with one
+// of the issuer's own keys, or opaque: a random name under which the store
+// keeps the same claims.
 //
 // It judges what does not depend on the place where a token is used. Whether
 // a token is for this audience, has enough scope, and whether the sender holds

@@ -21,9 +21,11 @@ type Grant struct {
 	Audience          []string
 	Scope             string           // left out of the token when empty
 	Confirmation      cnf.Confirmation // zero: not bound; else exactly one member
+	Opaque            bool             // an opaque token instead of a JWT
 }
 
-// payload is the claims set of RFC 9068 §2.2. There is no nbf: a token is
+// payload is the claims set of RFC 9068 §2.2, and what the store keeps of an
+// opaque token; readRecord knows its members too. There is no nbf: a token is
 // valid at once, and a clock that runs behind would only refuse it.
 type payload struct {
 	Issuer       string            `json:"iss"`
@@ -38,19 +40,39 @@ type payload struct {
 }
 
 // Mint returns a new token and its claims. It does not ask whether the client
-// is registered, nor what it may ask for. The one refusal is KeysUnavailable.
+// is registered, nor what it may ask for. The refusals are KeysUnavailable and
+// StoreUnavailable; the latter also for a JWT, which nobody could judge before
+// the store answers again, and beside which an opaque token may have been
+// stored that nobody was told.
 func (s *Service) Mint(ctx context.Context, g Grant) (string, *Claims, *oauth.Refusal) {
+	id := rand.Text()
+	_, since, refusal := s.revocation(ctx, id)
+	if refusal != nil {
+		return "", nil, refusal
+	}
+	// in the second in which the store was made, the cut-off fraction would
+	// make the token look older than the store, and it would be refused
 	issued := s.clock.Now().Truncate(time.Second)
+	if issued.Before(since) {
+		issued = since
+	}
 	c := &Claims{
 		Issuer:       s.issuer,
 		Subject:      g.Subject,
 		ClientID:     g.ClientID,
-		ID:           rand.Text(),
+		ID:           id,
 		Audience:     g.Audience,
 		Scope:        g.Scope,
 		IssuedAt:     issued,
 		Expires:      issued.Add(s.lifetime),
 		Confirmation: g.Confirmation,
+	}
+	if g.Opaque {
+		token, refusal := s.keep(ctx, c)
+		if refusal != nil {
+			return "", nil, refusal
+		}
+		return token, c, nil
 	}
 	token, err := s.keys.Sign(ctx, mediaType, c.payload())
 	if err != nil {

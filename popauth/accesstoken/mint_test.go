@@ -46,11 +46,11 @@ func TestMintWritesRFC9068(t *testing.T) {
 		want  string // %s is the jti
 	}{
 		"bound by key": {
-			Grant{"reports", "somebody", []string{"https://a", "https://b"}, "x y", bound},
+			Grant{ClientID: "reports", Subject: "somebody", Audience: []string{"https://a", "https://b"}, Scope: "x y", Confirmation: bound},
 			`{"iss":"https://auth.example.com","sub":"somebody","aud":["https://a","https://b"],"exp":1700000300,"iat":1700000000,"jti":%q,"client_id":"reports","scope":"x y","cnf":` + string(member) + `}`,
 		},
 		"bound by thumbprint, one audience": {
-			Grant{"reports", "reports", []string{"https://a"}, "x", cnf.Confirmation{JKT: bound.Thumbprint()}},
+			Grant{ClientID: "reports", Subject: "reports", Audience: []string{"https://a"}, Scope: "x", Confirmation: cnf.Confirmation{JKT: bound.Thumbprint()}},
 			`{"iss":"https://auth.example.com","sub":"reports","aud":"https://a","exp":1700000300,"iat":1700000000,"jti":%q,"client_id":"reports","scope":"x","cnf":{"jkt":"` + bound.Thumbprint() + `"}}`,
 		},
 		"not bound, no scope": {
@@ -126,7 +126,7 @@ func TestMintKeepsTheLifetime(t *testing.T) {
 		2500 * time.Millisecond: 2 * time.Second,
 	} {
 		s, c, _ := service(t)
-		s = New(Config{Issuer: issuerURL, Lifetime: configured, Keys: s.keys, Clock: c, Known: s.known})
+		s = New(Config{Issuer: issuerURL, Lifetime: configured, Keys: s.keys, Store: s.store, Clock: c, Known: s.known})
 		_, claims, refusal := s.Mint(t.Context(), Grant{ClientID: "reports", Subject: "reports"})
 		if refusal != nil {
 			t.Fatal(refusal)
@@ -152,7 +152,10 @@ func TestMintNeverDropsABindingThatItCannotWrite(t *testing.T) {
 
 func BenchmarkMint(b *testing.B) {
 	s, _, _ := service(b)
-	grant := Grant{"reports", "reports", []string{"https://api.example.com"}, "reports:read", confirmationOf(b, "p256-thief")}
+	grant := Grant{
+		ClientID: "reports", Subject: "reports", Audience: []string{"https://api.example.com"},
+		Scope: "reports:read", Confirmation: confirmationOf(b, "p256-thief"),
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, refusal := s.Mint(b.Context(), grant); refusal != nil {

@@ -4,11 +4,27 @@ package accesstoken
 
 import (
 	"cmp"
+	"context"
+	"crypto/sha256"
 	"time"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
 	"github.com/popauth/caddy-popauth/popauth/keys"
+	"github.com/popauth/caddy-popauth/popauth/store"
 )
+
+// Store keeps opaque tokens and revocations, and answers the question that
+// every request asks.
+type Store interface {
+	store.Store
+
+	// Revoked says whether there is a record of KindRevocation under the id.
+	// It is asked for every token at every use, so it should answer from
+	// memory. A revocation that was begun and whose outcome is unknown counts.
+	// An error is one of store.ErrUnavailable: unknown. After an answer
+	// CompleteSince is not the zero time.
+	Revoked(ctx context.Context, issuer, id [sha256.Size]byte) (bool, error)
+}
 
 // Config of a Service.
 type Config struct {
@@ -22,6 +38,10 @@ type Config struct {
 	// Keys sign and verify. Required.
 	Keys *keys.Ring
 
+	// Store keeps what must survive. It may be shared with other issuers, which
+	// see nothing of each other in it. Required.
+	Store Store
+
 	// Clock tells the wall time. Required.
 	Clock clock.Clock
 
@@ -29,12 +49,14 @@ type Config struct {
 	Known func(clientID string) bool
 }
 
-// Service mints and verifies one issuer's tokens. It is safe for concurrent
-// use.
+// Service mints, verifies and revokes one issuer's tokens. It is safe for
+// concurrent use.
 type Service struct {
 	issuer   string
+	hash     [sha256.Size]byte // of issuer, which is its name in the store
 	lifetime time.Duration
 	keys     *keys.Ring
+	store    Store
 	clock    clock.Clock
 	known    func(clientID string) bool
 	cache    *cache
@@ -44,8 +66,10 @@ type Service struct {
 func New(c Config) *Service {
 	s := &Service{
 		issuer:   c.Issuer,
+		hash:     sha256.Sum256([]byte(c.Issuer)),
 		lifetime: cmp.Or(c.Lifetime, 5*time.Minute).Truncate(time.Second),
 		keys:     c.Keys,
+		store:    c.Store,
 		clock:    c.Clock,
 		known:    c.Known,
 		cache:    newCache(),

@@ -20,6 +20,7 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/jwk"
 	"github.com/popauth/caddy-popauth/popauth/keys"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
 const issuerURL = "https://auth.example.com"
@@ -28,20 +29,29 @@ const issuerURL = "https://auth.example.com"
 var start = time.Unix(1_700_000_000, 600_000_000).UTC()
 
 // service returns a service whose first key is the named fixture, the clock
-// it goes by, and that key. The clients reports and billing are registered.
+// it goes by, and that key. The clients reports and billing are registered. The
+// store is an hour old.
 func service(t testing.TB, names ...string) (*Service, *clock.Fake, fixture.Key) {
 	t.Helper()
 	if len(names) == 0 {
 		names = []string{"p256"}
 	}
-	c := clock.NewFake(start)
-	s := New(Config{
-		Issuer: issuerURL,
+	c := clock.NewFake(start.Add(-time.Hour))
+	s := serviceOn(t, c, issuerURL, store.NewMirror(store.NewMemory(c), c), names...)
+	c.Advance(time.Hour)
+	return s, c, fixture.Load(t, names[0])
+}
+
+// serviceOn returns a service of an issuer on a store.
+func serviceOn(t testing.TB, c clock.Clock, issuer string, s Store, names ...string) *Service {
+	t.Helper()
+	return New(Config{
+		Issuer: issuer,
 		Keys:   ring(t, c, names...),
+		Store:  s,
 		Clock:  c,
 		Known:  func(id string) bool { return id == "reports" || id == "billing" },
 	})
-	return s, c, fixture.Load(t, names[0])
 }
 
 func ring(t testing.TB, c clock.Clock, names ...string) *keys.Ring {
@@ -148,9 +158,8 @@ func TestStorageFaultIsNeitherATokenNorAForgery(t *testing.T) {
 
 func TestServiceWithoutKnownKnowsNobody(t *testing.T) {
 	t.Parallel()
-	c := clock.NewFake(start)
-	s := New(Config{Issuer: issuerURL, Keys: ring(t, c, "p256"), Clock: c})
-	key := fixture.Load(t, "p256")
+	s, c, key := service(t)
+	s = New(Config{Issuer: issuerURL, Keys: s.keys, Store: s.store, Clock: c})
 	_, refusal := s.Verify(t.Context(), key.JWS(t, header(t, key, nil), claims(nil)))
 	if got, want := reason(refusal), oauth.TokenClientUnknown; got != want {
 		t.Errorf("Verify = %q, want %q", got, want)

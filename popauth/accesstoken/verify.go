@@ -19,19 +19,24 @@ import (
 var limits = jws.Limits{Size: MaxSize, Header: 2 << 10}
 
 // Verify judges everything about a token that does not depend on the place
-// where it is used (RFC 9068 §4): shape, typ, issuer, key, signature, exp, nbf,
-// the presence and types of the claims, whether its client is still
-// registered, and the syntax of cnf. exp gets no leeway.
+// where it is used (RFC 9068 §4): shape, typ, issuer, key, signature, the
+// presence and types of the claims, exp, nbf, revocation, whether its client is
+// still registered, and the syntax of cnf. exp gets no leeway. Of an opaque
+// token, all but the shape is looked up and then judged alike.
 //
 // It does not judge audience, scope, the scheme the token came with or the
 // possession of a key; a token without cnf and one without an audience (aud an
 // empty array) pass here. The claims may be shared and must not be changed.
 //
-// The refusals are TokenMalformed, TokenTypeWrong, TokenIssuerWrong (another
-// issuer may be asked), TokenForged, TokenExpired, TokenNotYetValid,
-// TokenAudienceWrong (aud absent or of a wrong type), TokenClientUnknown,
-// ConfirmationUnsupported and KeysUnavailable.
+// The refusals are TokenMalformed, TokenTypeWrong, TokenIssuerWrong and
+// TokenUnknown (another issuer may be asked), TokenForged, TokenAudienceWrong
+// (aud absent or of a wrong type), TokenExpired, TokenNotYetValid, TokenRevoked,
+// IssuedBeforeStore, TokenClientUnknown, ConfirmationUnsupported and, which are
+// no verdict, KeysUnavailable and StoreUnavailable.
 func (s *Service) Verify(ctx context.Context, token string) (*Claims, *oauth.Refusal) {
+	if isOpaque(token) {
+		return s.verifyOpaque(ctx, token)
+	}
 	if len(token) > MaxSize {
 		return nil, oauth.Refuse(oauth.TokenMalformed, "larger than 8 KiB")
 	}
@@ -41,7 +46,7 @@ func (s *Service) Verify(ctx context.Context, token string) (*Claims, *oauth.Ref
 		if refusal == nil {
 			return v.claims, nil
 		}
-		if refusal.Reason != oauth.KeysUnavailable {
+		if !refusal.Reason.Undecided() {
 			s.cache.drop(d)
 		}
 		return nil, refusal
@@ -65,58 +70,93 @@ func (s *Service) rejudge(ctx context.Context, v verified) *oauth.Refusal {
 	if key.Thumbprint() != v.thumbprint {
 		return oauth.Refuse(oauth.TokenForged, "")
 	}
+	return s.judge(ctx, v)
+}
+
+// verify is the checklist for a JWT that is not in the cache.
+func (s *Service) verify(ctx context.Context, token string) (verified, *oauth.Refusal) {
+	o, refusal := s.open(ctx, token)
+	if refusal != nil {
+		return verified{}, refusal
+	}
+	v, refusal := s.read(o.claims)
+	if refusal != nil {
+		return verified{}, refusal
+	}
+	if refusal := s.judge(ctx, v); refusal != nil {
+		return verified{}, refusal
+	}
+	confirmation, err := readConfirmation(o.claims)
+	if err != nil {
+		return verified{}, oauth.Refuse(oauth.ConfirmationUnsupported, err.Error())
+	}
+	v.claims.Confirmation = confirmation
+	v.keyID, v.thumbprint = o.keyID, o.thumbprint
+	return v, nil
+}
+
+// judge judges what may change while a token lives.
+func (s *Service) judge(ctx context.Context, v verified) *oauth.Refusal {
 	if refusal := s.inTime(v.claims.Expires, v.notBefore); refusal != nil {
+		return refusal
+	}
+	if refusal := s.notRevoked(ctx, v.claims); refusal != nil {
 		return refusal
 	}
 	return s.clientKnown(v.claims.ClientID)
 }
 
-// verify is the checklist for a token that is not in the cache.
-func (s *Service) verify(ctx context.Context, token string) (verified, *oauth.Refusal) {
+// signed is a JWT that we have signed, whatever it says.
+type signed struct {
+	claims            strict.Object
+	keyID, thumbprint string // of the key that verified it
+}
+
+// open judges whether a JWT is one of ours: its shape, typ, issuer and
+// signature. It does not judge the claims.
+func (s *Service) open(ctx context.Context, token string) (signed, *oauth.Refusal) {
 	m, err := jws.Parse(token, limits)
 	if err != nil {
-		return verified{}, oauth.Refuse(oauth.TokenMalformed, err.Error())
+		return signed{}, oauth.Refuse(oauth.TokenMalformed, err.Error())
 	}
 
 	// RFC 8725 §3.11: a DPoP proof, an ID token or a client assertion signed
 	// with one of our keys is no access token
 	if typ := m.Type(); typ != mediaType && typ != "application/"+mediaType {
-		return verified{}, &oauth.Refusal{Reason: oauth.TokenTypeWrong, Expected: mediaType, Got: typ}
+		return signed{}, &oauth.Refusal{Reason: oauth.TokenTypeWrong, Expected: mediaType, Got: typ}
 	}
 
 	// a token that brings a key asks us to trust its sender. The other members
 	// that do (jku, x5u, x5c) are refused by jws for every message
 	if m.Header.Has("jwk") {
-		return verified{}, oauth.Refuse(oauth.TokenMalformed, "the header has the member 'jwk'")
+		return signed{}, oauth.Refuse(oauth.TokenMalformed, "the header has the member 'jwk'")
 	}
 
 	claims, err := m.Claims()
 	if err != nil {
-		return verified{}, oauth.Refuse(oauth.TokenMalformed, err.Error())
+		return signed{}, oauth.Refuse(oauth.TokenMalformed, err.Error())
 	}
 
 	// not verified yet: this iss may only say that somebody else is to be
 	// asked, never which key counts
 	if iss, _ := claims.Text("iss"); iss != s.issuer {
-		return verified{}, &oauth.Refusal{Reason: oauth.TokenIssuerWrong, Expected: s.issuer, Got: iss}
+		return signed{}, &oauth.Refusal{Reason: oauth.TokenIssuerWrong, Expected: s.issuer, Got: iss}
 	}
 
 	key, refusal := s.key(ctx, m.KeyID())
 	if refusal != nil {
-		return verified{}, refusal
+		return signed{}, refusal
 	}
 
 	// RFC 8725 §3.1: the algorithm is that of our record of the key. Were it
 	// the header's, the sender would choose how his signature is checked
 	if err := m.Verify(key, key.Algorithm()); err != nil {
-		return verified{}, &oauth.Refusal{Reason: oauth.TokenForged, Cause: err}
+		return signed{}, &oauth.Refusal{Reason: oauth.TokenForged, Cause: err}
 	}
-	v, refusal := s.read(claims)
-	v.keyID, v.thumbprint = m.KeyID(), key.Thumbprint()
-	return v, refusal
+	return signed{claims: claims, keyID: m.KeyID(), thumbprint: key.Thumbprint()}, nil
 }
 
-// read judges the claims of a token whose signature is valid. Absent and
+// read reads all claims but cnf, of a token whose origin is certain. Absent and
 // ill-typed claims are refused: a token without exp would never expire.
 func (s *Service) read(o strict.Object) (verified, *oauth.Refusal) {
 	c := &Claims{Issuer: s.issuer}
@@ -132,10 +172,6 @@ func (s *Service) read(o strict.Object) (verified, *oauth.Refusal) {
 	if v.notBefore, refusal = date(o, "nbf", false); refusal != nil {
 		return verified{}, refusal
 	}
-	if refusal = s.inTime(c.Expires, v.notBefore); refusal != nil {
-		return verified{}, refusal
-	}
-
 	if c.Subject, refusal = text(o, "sub"); refusal != nil {
 		return verified{}, refusal
 	}
@@ -152,18 +188,16 @@ func (s *Service) read(o strict.Object) (verified, *oauth.Refusal) {
 	if c.Audience, ok = audience(o); !ok {
 		return verified{}, oauth.Refuse(oauth.TokenAudienceWrong, "")
 	}
-
-	if refusal = s.clientKnown(c.ClientID); refusal != nil {
-		return verified{}, refusal
-	}
-	if member, ok := o.Get("cnf"); ok {
-		confirmation, err := cnf.ParseMember(member)
-		if err != nil {
-			return verified{}, oauth.Refuse(oauth.ConfirmationUnsupported, err.Error())
-		}
-		c.Confirmation = confirmation
-	}
 	return v, nil
+}
+
+// readConfirmation reads cnf. Only a token that has none is not bound.
+func readConfirmation(o strict.Object) (cnf.Confirmation, error) {
+	member, ok := o.Get("cnf")
+	if !ok {
+		return cnf.Confirmation{}, nil
+	}
+	return cnf.ParseMember(member)
 }
 
 // key finds a published key. kid only selects among our own keys; it never

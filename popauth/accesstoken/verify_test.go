@@ -355,6 +355,21 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+	b.Run("opaque", func(b *testing.B) {
+		opaque, _, refusal := s.Mint(b.Context(), Grant{
+			ClientID: "reports", Subject: "reports", Audience: []string{"https://api.example.com"},
+			Scope: "reports:read", Confirmation: confirmationOf(b, "p256-thief"), Opaque: true,
+		})
+		if refusal != nil {
+			b.Fatal(refusal)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, refusal := s.Verify(b.Context(), opaque); refusal != nil {
+				b.Fatal(refusal)
+			}
+		}
+	})
 	b.Run("cached", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
