@@ -9,7 +9,6 @@ package introspect
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
 	"github.com/popauth/caddy-popauth/popauth/client"
@@ -17,9 +16,9 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
-// TokenVerifier judges a token apart from where it is used: signature, issuer,
-// expiry, client. A reason of status 503 says that it can't tell. It must be
-// safe for concurrent use.
+// TokenVerifier judges a token apart from where it is used: signature or lookup,
+// issuer, expiry, revocation, client. An undecided reason says that it can't
+// tell. It must be safe for concurrent use.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (*accesstoken.Claims, *oauth.Refusal)
 }
@@ -31,7 +30,8 @@ type Answerer struct {
 }
 
 // Answer answers a request of an authenticated client. token_type_hint is
-// ignored (RFC 7662 §2.1 lets us): there is one type of token.
+// ignored (RFC 7662 §2.1 lets us): there is one type of token, and its two
+// formats are answered alike.
 //
 // Whatever is wrong with the token, and be it that the caller may not see it,
 // the answer is the same: not active. Anything else would tell a caller what
@@ -46,7 +46,7 @@ func (a *Answerer) Answer(ctx context.Context, caller *client.Client, f oauth.Fo
 	if refusal != nil {
 		// unknown is neither active nor inactive: the caller would believe
 		// either and remember it
-		if refusal.Reason.Rule().Endpoint >= http.StatusInternalServerError {
+		if refusal.Reason.Undecided() {
 			return nil, refusal
 		}
 		return &Response{}, nil

@@ -6,18 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
 	"github.com/popauth/caddy-popauth/popauth/client"
-	"github.com/popauth/caddy-popauth/popauth/clock"
 	"github.com/popauth/caddy-popauth/popauth/cnf"
 	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/jwk"
-	"github.com/popauth/caddy-popauth/popauth/keys"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
@@ -227,68 +223,5 @@ func TestInactiveResponseHoldsNothing(t *testing.T) {
 		if got, err := json.Marshal(&r); err != nil || string(got) != inactive {
 			t.Errorf("%s by pointer: %s, %v, want %s", name, got, err, inactive)
 		}
-	}
-}
-
-// The same with real tokens: minted, expired, foreign, forged and broken.
-func TestAnswerWithRealTokens(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p256.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, err := keys.ParseGiven(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := clock.NewFake(time.Unix(1_700_000_000, 0))
-	ring, err := keys.NewRing(keys.Config{Given: []*keys.Given{given}, Clock: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := true
-	service := func(issuer string) *accesstoken.Service {
-		return accesstoken.New(accesstoken.Config{
-			Issuer: issuer, Keys: ring, Clock: now, Known: func(string) bool { return known },
-		})
-	}
-	ours := service("https://auth.example.com")
-	grant := accesstoken.Grant{ClientID: "reports", Subject: "reports", Audience: []string{"urn:billing"}}
-	good, minted, refusal := ours.Mint(t.Context(), grant)
-	if refusal != nil {
-		t.Fatal(refusal)
-	}
-	foreign, _, refusal := service("https://other.example.com").Mint(t.Context(), grant)
-	if refusal != nil {
-		t.Fatal(refusal)
-	}
-	asked := func(token string) string {
-		t.Helper()
-		got, refusal := answer(t, ours, "billing", map[string][]string{"token": {token}})
-		if refusal != nil {
-			t.Fatalf("Answer: %v", refusal)
-		}
-		return got
-	}
-	want := `{"active":true,"client_id":"reports","sub":"reports","aud":"urn:billing","iss":"https://auth.example.com",` +
-		`"exp":1700000300,"iat":1700000000,"jti":"` + minted.ID + `","token_type":"Bearer"}`
-	if got := asked(good); got != want {
-		t.Errorf("a minted token\n got %s\nwant %s", got, want)
-	}
-	for name, bad := range map[string]string{
-		"unknown": "pop_at_x", "foreign": foreign, "cut short": good[:len(good)-1], "made longer": good + "A", "with a line end": good + "\n",
-	} {
-		if got := asked(bad); got != inactive {
-			t.Errorf("a token that is %s: %s, want %s", name, got, inactive)
-		}
-	}
-	known = false
-	if got := asked(good); got != inactive {
-		t.Errorf("the token of a client that is gone: %s, want %s", got, inactive)
-	}
-	known = true
-	now.Advance(5 * time.Minute)
-	if got := asked(good); got != inactive {
-		t.Errorf("an expired token: %s, want %s", got, inactive)
 	}
 }

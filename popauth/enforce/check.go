@@ -14,6 +14,7 @@
 package enforce
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -34,7 +35,9 @@ type TokenVerifier interface {
 
 	// Verify returns the claims, or why there are none: exactly one of the
 	// two is nil. A token of another issuer is refused with
-	// oauth.TokenIssuerWrong, so that the next verifier can be asked.
+	// oauth.TokenIssuerWrong, and one that doesn't say whose it is and is not
+	// found with oauth.TokenUnknown, so that the next verifier can be asked.
+	// An undecided reason says that this one can't tell.
 	Verify(ctx context.Context, token string) (*accesstoken.Claims, *oauth.Refusal)
 }
 
@@ -194,20 +197,27 @@ func Check(ctx context.Context, r Request, p Policy) Verdict {
 	return v
 }
 
-// verifyToken asks the issuers in turn. Only "not mine" passes the question
-// on: a token that its own issuer calls expired must not be tried elsewhere.
+// verifyToken asks the issuers in turn. "Not mine", "not known" and "can't tell"
+// pass the question on; a token that its own issuer calls expired must not be
+// tried elsewhere. If one could not tell and none accepts the token, nobody
+// knows: what the others say of a token that may be his is no verdict, and a
+// client that is told no throws a good token away.
 func verifyToken(ctx context.Context, token string, issuers []TokenVerifier) (*accesstoken.Claims, *oauth.Refusal) {
-	refusal := oauth.Refuse(oauth.TokenIssuerWrong, "")
+	last := oauth.Refuse(oauth.TokenIssuerWrong, "")
+	var undecided *oauth.Refusal
 	for _, issuer := range issuers {
-		claims, r := issuer.Verify(ctx, token)
-		if r == nil {
+		claims, refusal := issuer.Verify(ctx, token)
+		if refusal == nil {
 			return claims, nil
 		}
-		if refusal = r; r.Reason != oauth.TokenIssuerWrong {
+		last = refusal
+		if refusal.Reason.Undecided() {
+			undecided = cmp.Or(undecided, refusal)
+		} else if refusal.Reason != oauth.TokenIssuerWrong && refusal.Reason != oauth.TokenUnknown {
 			break
 		}
 	}
-	return nil, refusal
+	return nil, cmp.Or(undecided, last)
 }
 
 // audience refuses a token that was issued for somebody else (RFC 9068 §4).

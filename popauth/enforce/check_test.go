@@ -32,6 +32,9 @@ func TestCheckAnswers(t *testing.T) {
 		{"a forged token", attempt{token: "forged"}, nil, oauth.TokenForged, 401, "invalid_token"},
 		{"an expired token", attempt{token: "expired"}, nil, oauth.TokenExpired, 401, "invalid_token"},
 		{"a token from the future", attempt{token: "early"}, nil, oauth.TokenNotYetValid, 401, "invalid_token"},
+		{"a token that nobody knows", attempt{token: "unheard-of"}, nil, oauth.TokenUnknown, 401, "invalid_token"},
+		{"a token that was revoked", attempt{token: "revoked"}, nil, oauth.TokenRevoked, 401, "invalid_token"},
+		{"a token older than the store", attempt{token: "ancient"}, nil, oauth.IssuedBeforeStore, 401, "invalid_token"},
 		{"a token of another type", attempt{token: "proof"}, nil, oauth.TokenTypeWrong, 401, "invalid_token"},
 		{"a token of another issuer", attempt{token: "foreign"}, nil, oauth.TokenIssuerWrong, 401, "invalid_token"},
 		{"a token of a client that is gone", attempt{token: "orphan"}, nil, oauth.TokenClientUnknown, 401, "invalid_token"},
@@ -186,7 +189,13 @@ func TestCheckVerdict(t *testing.T) {
 func TestCheckAsksIssuersInTurn(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	first := &fakeIssuer{name: issuerB, refused: map[string]oauth.Reason{"expired-here": oauth.TokenExpired, "keyless": oauth.KeysUnavailable}}
+	first := &fakeIssuer{name: issuerB, refused: map[string]oauth.Reason{
+		"expired-here": oauth.TokenExpired, "revoked-here": oauth.TokenRevoked, "malformed-here": oauth.TokenMalformed,
+		"jwk": oauth.TokenUnknown, "nowhere-known": oauth.TokenUnknown, "unlucky": oauth.TokenUnknown,
+		"both": oauth.StoreUnavailable, "foreign": oauth.StoreUnavailable, "opaque": oauth.StoreUnavailable,
+		"expired": oauth.StoreUnavailable, "keyless": oauth.StoreUnavailable,
+	}}
+	b.issuer.refused["nowhere-known"], b.issuer.refused["opaque"] = oauth.TokenUnknown, oauth.TokenUnknown
 	b.policy.Issuers = []TokenVerifier{first, b.issuer}
 	tests := []struct {
 		token      string
@@ -194,10 +203,23 @@ func TestCheckAsksIssuersInTurn(t *testing.T) {
 		askedAgain int64
 	}{
 		{"jkt", "", 1},
-		{"foreign", oauth.TokenIssuerWrong, 1},
-		{"expired", oauth.TokenExpired, 1},
+		{"of-nobody", oauth.TokenIssuerWrong, 1},
+		{"early", oauth.TokenNotYetValid, 1},
 		{"expired-here", oauth.TokenExpired, 0},
-		{"keyless", oauth.KeysUnavailable, 0},
+		{"revoked-here", oauth.TokenRevoked, 0},
+		{"malformed-here", oauth.TokenMalformed, 0},
+
+		// an opaque token doesn't say whose it is
+		{"jwk", "", 1},
+		{"nowhere-known", oauth.TokenUnknown, 1},
+		{"unlucky", oauth.StoreUnavailable, 1},
+
+		// the first can't tell: only a yes of the second is an answer
+		{"both", "", 1},
+		{"foreign", oauth.StoreUnavailable, 1},
+		{"opaque", oauth.StoreUnavailable, 1},
+		{"expired", oauth.StoreUnavailable, 1},
+		{"keyless", oauth.StoreUnavailable, 1},
 	}
 	for _, tt := range tests {
 		before := b.issuer.asked.Load()

@@ -68,6 +68,7 @@ func newBench(t testing.TB) *bench {
 	b.issuer = &fakeIssuer{name: issuerA, tokens: map[string]*accesstoken.Claims{}, refused: map[string]oauth.Reason{
 		"malformed": oauth.TokenMalformed, "forged": oauth.TokenForged, "expired": oauth.TokenExpired,
 		"early": oauth.TokenNotYetValid, "proof": oauth.TokenTypeWrong, "orphan": oauth.TokenClientUnknown,
+		"unheard-of": oauth.TokenUnknown, "revoked": oauth.TokenRevoked, "ancient": oauth.IssuedBeforeStore,
 		"unlucky": oauth.StoreUnavailable, "keyless": oauth.KeysUnavailable, "empty-cnf": oauth.ConfirmationUnsupported,
 	}}
 	add := func(token string, c cnf.Confirmation) *accesstoken.Claims {

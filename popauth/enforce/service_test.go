@@ -17,6 +17,7 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/keys"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
 // withService puts our own issuer in the place of the fake one. Its signing
@@ -37,6 +38,7 @@ func withService(t testing.TB, b *bench) *accesstoken.Service {
 	}
 	s := accesstoken.New(accesstoken.Config{
 		Issuer: issuerA, Keys: ring, Clock: b.clock,
+		Store: store.NewMirror(store.NewMemory(b.clock), b.clock),
 		Known: func(id string) bool { return id == "reports" },
 	})
 	b.policy.Issuers = []TokenVerifier{s}
@@ -45,9 +47,14 @@ func withService(t testing.TB, b *bench) *accesstoken.Service {
 
 func mint(t testing.TB, b *bench, s *accesstoken.Service) string {
 	t.Helper()
+	return mintIn(t, b, s, false)
+}
+
+func mintIn(t testing.TB, b *bench, s *accesstoken.Service, opaque bool) string {
+	t.Helper()
 	token, _, refusal := s.Mint(t.Context(), accesstoken.Grant{
 		ClientID: "reports", Subject: "reports", Audience: []string{place}, Scope: "read write",
-		Confirmation: cnf.Confirmation{JKT: b.key.Thumbprint(t)},
+		Confirmation: cnf.Confirmation{JKT: b.key.Thumbprint(t)}, Opaque: opaque,
 	})
 	if refusal != nil {
 		t.Fatal(refusal)
@@ -146,4 +153,27 @@ func TestCheckTokenEndsAtExp(t *testing.T) {
 	b.refused(b.check(b.request(attempt{token: token})), "")
 	b.clock.Advance(time.Millisecond)
 	b.refused(b.check(b.request(attempt{token: token})), oauth.TokenExpired)
+}
+
+// A revoked token is refused with the next request, and nobody else's is.
+func TestCheckRevokedTokens(t *testing.T) {
+	t.Parallel()
+	for format, opaque := range map[string]bool{"jwt": false, "opaque": true} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			s := withService(t, b)
+			token, other := mintIn(t, b, s, opaque), mintIn(t, b, s, opaque)
+			for range 2 {
+				b.refused(b.check(b.request(attempt{token: token})), "")
+			}
+			if refusal := s.Revoke(t.Context(), token, "reports"); refusal != nil {
+				t.Fatal(refusal)
+			}
+			for range 2 {
+				b.refused(b.check(b.request(attempt{token: token})), oauth.TokenRevoked)
+			}
+			b.refused(b.check(b.request(attempt{token: other})), "")
+		})
+	}
 }

@@ -39,6 +39,7 @@ func (i *Issuer) clientCredentials(ctx context.Context, c *client.Client, f oaut
 		Audience:     audience,
 		Scope:        scope,
 		Confirmation: confirmation,
+		Opaque:       i.opaqueFor(c),
 	})
 	if refusal != nil {
 		return nil, nil, refusal
@@ -48,4 +49,13 @@ func (i *Issuer) clientCredentials(ctx context.Context, c *client.Client, f oaut
 		return nil, nil, refusal
 	}
 	return response, claims, nil
+}
+
+// opaqueFor says whether a client gets opaque tokens: by its own format if it
+// has one, else by the issuer's.
+func (i *Issuer) opaqueFor(c *client.Client) bool {
+	if format := c.TokenFormat(); format != "" {
+		return format == "opaque"
+	}
+	return i.Opaque
 }

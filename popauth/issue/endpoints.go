@@ -17,7 +17,7 @@ import (
 // and the routing of pop_server are both made from the same list of these, so
 // that the document can't name what is not served.
 type Endpoint struct {
-	// Name is token, introspect, jwks or metadata.
+	// Name is token, introspect, revoke, jwks or metadata.
 	Name string
 
 	// Path is the path on the issuer's host, to be compared byte for byte.
@@ -32,9 +32,9 @@ type Endpoint struct {
 const wellKnown = "/.well-known/oauth-authorization-server"
 
 // Endpoints are the endpoints of an issuer. paths are by name; the defaults of
-// those that are absent or empty are /oauth2/token, /oauth2/introspect and
-// /oauth2/jwks, and metadata has its place by RFC 8414. Whether the URL may be
-// plain HTTP is for the caller to judge.
+// those that are absent or empty are /oauth2/token, /oauth2/introspect,
+// /oauth2/revoke and /oauth2/jwks, and metadata has its place by RFC 8414.
+// Whether the URL may be plain HTTP is for the caller to judge.
 func Endpoints(issuerURL string, paths map[string]string) ([]Endpoint, error) {
 	_, base, err := split(issuerURL)
 	if err != nil {
@@ -44,11 +44,12 @@ func Endpoints(issuerURL string, paths map[string]string) ([]Endpoint, error) {
 	endpoints := []Endpoint{
 		{"token", cmp.Or(paths["token"], "/oauth2/token"), []string{http.MethodPost}},
 		{"introspect", cmp.Or(paths["introspect"], "/oauth2/introspect"), []string{http.MethodPost}},
+		{"revoke", cmp.Or(paths["revoke"], "/oauth2/revoke"), []string{http.MethodPost}},
 		{"jwks", cmp.Or(paths["jwks"], "/oauth2/jwks"), read},
 	}
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		if !slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Name == name }) {
-			return nil, fmt.Errorf("unknown endpoint %q, expected token, introspect or jwks", name)
+			return nil, fmt.Errorf("unknown endpoint %q, expected token, introspect, revoke or jwks", name)
 		}
 	}
 	for n, e := range endpoints {

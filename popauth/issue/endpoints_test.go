@@ -20,19 +20,19 @@ func TestEndpointsStandBeneathTheIssuer(t *testing.T) {
 	}{
 		"defaults": {
 			"https://auth.example.com", nil,
-			"token=/oauth2/token introspect=/oauth2/introspect jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
+			"token=/oauth2/token introspect=/oauth2/introspect revoke=/oauth2/revoke jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
 		},
 		"paths of one's own": {
-			"https://auth.example.com", map[string]string{"token": "/openam/oauth2/access_token", "jwks": ""},
-			"token=/openam/oauth2/access_token introspect=/oauth2/introspect jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
+			"https://auth.example.com", map[string]string{"token": "/openam/oauth2/access_token", "revoke": "/openam/oauth2/token/revoke", "jwks": ""},
+			"token=/openam/oauth2/access_token introspect=/oauth2/introspect revoke=/openam/oauth2/token/revoke jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
 		},
 		"an issuer with a path": {
 			"https://auth.example.com/tenant/a", nil,
-			"token=/tenant/a/oauth2/token introspect=/tenant/a/oauth2/introspect jwks=/tenant/a/oauth2/jwks metadata=/.well-known/oauth-authorization-server/tenant/a",
+			"token=/tenant/a/oauth2/token introspect=/tenant/a/oauth2/introspect revoke=/tenant/a/oauth2/revoke jwks=/tenant/a/oauth2/jwks metadata=/.well-known/oauth-authorization-server/tenant/a",
 		},
 		"an issuer with a terminating slash": {
 			"http://localhost:8080/", nil,
-			"token=/oauth2/token introspect=/oauth2/introspect jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
+			"token=/oauth2/token introspect=/oauth2/introspect revoke=/oauth2/revoke jwks=/oauth2/jwks metadata=/.well-known/oauth-authorization-server",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestEndpointsRefuse(t *testing.T) {
 		"an issuer with a user":          {"https://u:p@auth.example.com", nil, "no user, query"},
 		"an issuer with dot segments":    {good + "/a/../b", nil, "without escapes"},
 		"an issuer with an escape":       {good + "/a%2Fb", nil, "without escapes"},
-		"an unknown endpoint":            {good, map[string]string{"revoke": "/x"}, `"revoke"`},
+		"an unknown endpoint":            {good, map[string]string{"authorize": "/x"}, `"authorize"`},
 		"the metadata moved":             {good, map[string]string{"metadata": "/x"}, `"metadata"`},
 		"a path without a slash":         {good, map[string]string{"token": "token"}, "endpoint token"},
 		"a path that is the root":        {good, map[string]string{"token": "/"}, "endpoint token"},
@@ -116,11 +116,13 @@ func TestMetadataDocument(t *testing.T) {
 	want := `{"issuer":"https://auth.example.com/t",` +
 		`"token_endpoint":"https://auth.example.com/t/oauth2/token",` +
 		`"introspection_endpoint":"https://auth.example.com/t/oauth2/introspect",` +
+		`"revocation_endpoint":"https://auth.example.com/t/oauth2/revoke",` +
 		`"jwks_uri":"https://auth.example.com/t/oauth2/jwks",` +
 		`"scopes_supported":["read","write"],` +
 		`"response_types_supported":[],"grant_types_supported":["client_credentials"],` +
 		`"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"],` +
-		`"introspection_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"]}`
+		`"introspection_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"],` +
+		`"revocation_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"]}`
 	if string(got) != want {
 		t.Errorf("Metadata\n got %s\nwant %s", got, want)
 	}

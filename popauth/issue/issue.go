@@ -2,7 +2,8 @@
 
 // Package issue is the authorization server: it turns the token request of an
 // authenticated client into an access token that is bound to the client's key,
-// and describes its endpoints (RFC 6749, RFC 8414, RFC 8707).
+// takes tokens back, and describes its endpoints (RFC 6749, RFC 7009, RFC 8414,
+// RFC 8707).
 //
 // It does not authenticate clients, read forms or write HTTP responses. It
 // takes a cnf_key from an authenticated client without a proof of possession:
@@ -28,8 +29,12 @@ type Issuer struct {
 	// Default: URL.
 	DefaultAudience []string
 
-	// Tokens mints the access tokens. Required.
+	// Tokens mints and revokes the access tokens. Required.
 	Tokens *accesstoken.Service
+
+	// Opaque makes opaque tokens for clients that have no format of their own,
+	// instead of JWTs.
+	Opaque bool
 
 	// ConfirmByThumbprint binds a token to the thumbprint of the key
 	// (cnf.jkt) instead of the key itself (cnf.jwk).

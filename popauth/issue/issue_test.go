@@ -19,6 +19,7 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/keys"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
 const issuerURL = "https://auth.example.com"
@@ -26,28 +27,40 @@ const issuerURL = "https://auth.example.com"
 // issuer returns an issuer with these clients registered.
 func issuer(t *testing.T, clients ...client.Config) (*Issuer, *client.Registry) {
 	t.Helper()
+	c := clock.NewFake(time.Unix(1_700_000_000, 0))
+	return issuerOn(t, c, store.NewMirror(store.NewMemory(c), c), clients...)
+}
+
+// issuerOn is issuer on a store.
+func issuerOn(t *testing.T, c clock.Clock, s accesstoken.Store, clients ...client.Config) (*Issuer, *client.Registry) {
+	t.Helper()
 	registry, err := client.NewRegistry(clients)
 	if err != nil {
 		t.Fatalf("NewRegistry: %v", err)
 	}
-	text, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p256.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, err := keys.ParseGiven(string(text))
-	if err != nil {
-		t.Fatalf("ParseGiven: %v", err)
-	}
-	c := clock.NewFake(time.Unix(1_700_000_000, 0))
-	ring, err := keys.NewRing(keys.Config{Given: []*keys.Given{given}, Clock: c})
+	ring, err := keys.NewRing(keys.Config{Given: given(t), Clock: c})
 	if err != nil {
 		t.Fatalf("NewRing: %v", err)
 	}
 	known := func(id string) bool { _, ok := registry.Lookup(id); return ok }
 	return &Issuer{
 		URL:    issuerURL,
-		Tokens: accesstoken.New(accesstoken.Config{Issuer: issuerURL, Keys: ring, Clock: c, Known: known}),
+		Tokens: accesstoken.New(accesstoken.Config{Issuer: issuerURL, Keys: ring, Store: s, Clock: c, Known: known}),
 	}, registry
+}
+
+// given is the signing key.
+func given(t *testing.T) []*keys.Given {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p256.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.ParseGiven(string(text))
+	if err != nil {
+		t.Fatalf("ParseGiven: %v", err)
+	}
+	return []*keys.Given{key}
 }
 
 // reports is a client with everything; changes are made by the caller.
@@ -190,6 +203,43 @@ func TestTokenBindsToTheKey(t *testing.T) {
 			}
 			if verified.Subject != "reports" || verified.ClientID != "reports" || verified.ID != claims.ID {
 				t.Errorf("sub %q, client_id %q, jti %q, want reports, reports, %q", verified.Subject, verified.ClientID, verified.ID, claims.ID)
+			}
+		})
+	}
+}
+
+func TestTokenFormat(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		issuer bool
+		client string
+		want   bool
+	}{
+		"by default a JWT":                     {false, "", false},
+		"the issuer's":                         {true, "", true},
+		"the client's own":                     {false, "opaque", true},
+		"the client's own before the issuer's": {true, "jwt", false},
+		"both agree":                           {true, "opaque", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := reports()
+			config.TokenFormat = test.client
+			i, registry := issuer(t, config)
+			i.Opaque = test.issuer
+			response, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, nil))
+			if refusal != nil {
+				t.Fatalf("Token: %v", refusal)
+			}
+			if got := strings.HasPrefix(response.AccessToken, "pop_at_"); got != test.want {
+				t.Errorf("the token is opaque: %v, want %v", got, test.want)
+			}
+			if response.TokenType != "Bearer" || response.ExpiresIn != 300 || response.Scope != "read write admin" {
+				t.Errorf("Token = %+v, want the same answer for both formats", response)
+			}
+			verified, refusal := i.Tokens.Verify(t.Context(), response.AccessToken)
+			if refusal != nil || verified.ID != claims.ID || verified.Confirmation.Thumbprint() != fixture.Load(t, "p256-thief").Thumbprint(t) {
+				t.Errorf("Verify = %v, %v, want the token as issued", verified, refusal)
 			}
 		})
 	}

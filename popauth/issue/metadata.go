@@ -12,6 +12,7 @@ type metadata struct {
 	Issuer                string   `json:"issuer"`
 	TokenEndpoint         string   `json:"token_endpoint,omitempty"`
 	IntrospectionEndpoint string   `json:"introspection_endpoint,omitempty"`
+	RevocationEndpoint    string   `json:"revocation_endpoint,omitempty"`
 	JWKS                  string   `json:"jwks_uri,omitempty"`
 	ScopesSupported       []string `json:"scopes_supported,omitempty"`
 
@@ -21,6 +22,7 @@ type metadata struct {
 
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 }
 
 // Metadata is the metadata document of an issuer with these endpoints. scopes
@@ -44,6 +46,8 @@ func Metadata(issuerURL string, endpoints []Endpoint, scopes []string) ([]byte, 
 			m.TokenEndpoint, m.TokenAuthMethods = origin+e.Path, authMethods
 		case "introspect":
 			m.IntrospectionEndpoint, m.IntrospectionAuthMethods = origin+e.Path, authMethods
+		case "revoke":
+			m.RevocationEndpoint, m.RevocationAuthMethods = origin+e.Path, authMethods
 		case "jwks":
 			m.JWKS = origin + e.Path
 		}
