@@ -3,7 +3,6 @@
 package keys
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -12,7 +11,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -33,7 +31,10 @@ type key struct {
 	public  *jwk.Key // with kid and alg
 
 	activeFrom time.Time // it signs from then on
-	retireAt   time.Time // it is published until then; zero: as long as it is there
+
+	// These follow from the other keys. Zero: not in sight.
+	replacedAt time.Time // another key signs from then on
+	retireAt   time.Time // it is published until then
 }
 
 // newKey makes sure that a private key can be used with alg, and that its
@@ -85,57 +86,6 @@ func (k *key) sign(typ string, payload []byte) (string, error) {
 		return "", fmt.Errorf("signing with key %q: %w", k.public.ID(), err)
 	}
 	return object.CompactSerialize()
-}
-
-// retired says whether the key is no longer published.
-func (k *key) retired(now time.Time) bool {
-	return !k.retireAt.IsZero() && !now.Before(k.retireAt)
-}
-
-// keyring is all keys of an issuer, those that become active last in front, or
-// in the order in which they were given.
-type keyring []*key
-
-func (all keyring) sort() {
-	slices.SortFunc(all, func(a, b *key) int {
-		return cmp.Or(b.activeFrom.Compare(a.activeFrom), cmp.Compare(a.public.ID(), b.public.ID()))
-	})
-}
-
-// active returns the key that signs: of those of the algorithm the one that
-// became active last. Of keys that are all too new, the one that does so
-// first: the clocks of two nodes differ, and the first key signs at once.
-func (all keyring) active(alg string, now time.Time) *key {
-	var first *key
-	for _, k := range all {
-		if k.public.Algorithm() != alg || k.retired(now) {
-			continue
-		}
-		if !k.activeFrom.After(now) {
-			return k
-		}
-		first = k
-	}
-	return first
-}
-
-func (all keyring) find(kid string) *key {
-	for _, k := range all {
-		if k.public.ID() == kid {
-			return k
-		}
-	}
-	return nil
-}
-
-func (all keyring) published(now time.Time) []*jwk.Key {
-	var list []*jwk.Key
-	for _, k := range all {
-		if !k.retired(now) {
-			list = append(list, k.public)
-		}
-	}
-	return list
 }
 
 // generate makes a private key for one of algorithms.

@@ -74,16 +74,11 @@ func (r *Ring) finish(ctx context.Context, l *loading) {
 	l.keys, l.err = r.fromStorage(ctx)
 	if l.err != nil {
 		l.err = fmt.Errorf("loading signing keys: %w", l.err)
-		r.notify(Event{Message: "signing keys cannot be had from storage", Err: l.err})
 	}
+	r.report("signing keys cannot be had from storage", l.err)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loading, r.failure = nil, l.err
-	if l.err == nil {
-		r.keys.Store(&l.keys)
-	} else {
-		r.failedAt = r.clock.Mono()
-	}
+	r.loading, r.failure, r.failedAt = nil, l.err, r.clock.Mono()
 	close(l.done)
 }

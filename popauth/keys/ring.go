@@ -5,8 +5,13 @@
 // An operator brings them, or they are made at first need and kept in Caddy's
 // storage, so that all nodes of a cluster have the same. Losing them voids
 // every token that was signed. So a key in storage is never changed, and one
-// is made only when storage says that there is none: any other answer is an
-// error, after which the issuer can't answer for a while but has lost nothing.
+// is made only when storage says clearly what there is: any other answer is an
+// error, after which the issuer goes on with the keys that it knows; if it knows
+// none, it can't answer for a while but has lost nothing.
+//
+// Keys that were made are replaced every 30 days. Each is published an hour
+// before it signs, and until all tokens that it signed have expired; only the
+// first key of an issuer signs at once.
 //
 // The package judges no tokens. It gives out public keys and signatures, never
 // a private key.
@@ -38,12 +43,16 @@ type Config struct {
 	Prefix  string
 
 	// Algorithm is that of keys that are made: ES256, ES384, EdDSA, PS256 or
-	// RS256. When it changes, a key of the new algorithm is made and signs,
-	// and those of the old one stay published. Default: ES256.
+	// RS256. When it changes, the key of the old algorithm signs until one of
+	// the new algorithm has been published for long enough. Default: ES256.
 	Algorithm string
 
+	// Lifetime is the longest that a token is valid which is signed with these
+	// keys. A key that was replaced stays published for a day more than that.
+	Lifetime time.Duration
+
 	// Given are keys that the operator brought: the first one signs, all are
-	// published, and storage is not touched.
+	// published, none is ever replaced, and storage is not touched.
 	Given []*Given
 
 	Clock clock.Clock
@@ -60,12 +69,15 @@ type Event struct {
 	Err     error
 }
 
-// Ring is an issuer's signing keys. It touches storage at first need only,
-// and remembers what it has read. It is safe for concurrent use.
+// Ring is an issuer's signing keys. It touches storage at first need, when a
+// key is asked for that it does not know, and in Maintain; it remembers what it
+// has read. It is safe for concurrent use.
 type Ring struct {
 	storage   certmagic.Storage
 	prefix    string
-	algorithm string // of the key that signs
+	algorithm string // of the key that shall sign
+	lifetime  time.Duration
+	given     bool
 	clock     clock.Clock
 	notify    func(Event)
 
@@ -75,6 +87,10 @@ type Ring struct {
 	loading  *loading      // nil: nobody loads
 	failure  error         // of the last load
 	failedAt time.Duration // on the monotonic clock
+	search   *search       // nil: nobody ever missed a key
+	readings uint64        // how many have begun
+	adopted  uint64        // which of them the keys are from
+	trouble  bool          // it was told that something is wrong
 }
 
 // NewRing checks the configuration. It neither reads nor makes keys.
@@ -82,6 +98,8 @@ func NewRing(c Config) (*Ring, error) {
 	r := &Ring{
 		storage: c.Storage, prefix: c.Prefix,
 		algorithm: cmp.Or(c.Algorithm, "ES256"),
+		lifetime:  c.Lifetime,
+		given:     len(c.Given) > 0,
 		clock:     c.Clock, notify: c.Notify,
 	}
 	if r.notify == nil {
@@ -93,7 +111,9 @@ func NewRing(c Config) (*Ring, error) {
 	switch {
 	case c.Clock == nil:
 		return nil, errors.New("signing keys need a clock")
-	case len(c.Given) > 0:
+	case c.Lifetime < 0:
+		return nil, fmt.Errorf("lifetime of tokens is %v", c.Lifetime)
+	case r.given:
 		return r, r.take(c.Given)
 	case c.Storage == nil || c.Prefix == "":
 		return nil, errors.New("signing keys need a place in storage")
@@ -134,20 +154,28 @@ func (r *Ring) Sign(ctx context.Context, typ string, payload []byte) (string, er
 }
 
 // Find returns the published key with that kid, nil without an error if there
-// is none. An error means that the keys can't be had now.
+// is none. For one that is not known it waits until storage has been read
+// again, which happens at most once in five seconds. An error means that the
+// keys can't be had now, so that nobody can say whether there is such a key.
 func (r *Ring) Find(ctx context.Context, kid string) (*jwk.Key, error) {
 	all, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if k := all.find(kid); k != nil && !k.retired(r.clock.Now()) {
-		return k.public, nil
+	k := all.find(kid)
+	if k == nil && !r.given {
+		if k, err = r.searched(ctx, kid); err != nil {
+			return nil, err
+		}
 	}
-	return nil, nil
+	if k == nil || k.retired(r.clock.Now()) {
+		return nil, nil
+	}
+	return k.public, nil
 }
 
 // Published returns all keys by which tokens may be signed that are still
-// valid, each with kid and alg.
+// valid, and those that will sign next, each with kid and alg.
 func (r *Ring) Published(ctx context.Context) ([]*jwk.Key, error) {
 	all, err := r.load(ctx)
 	if err != nil {
@@ -174,14 +202,17 @@ func (r *Ring) JWKS(ctx context.Context) ([]byte, error) {
 
 // Algorithms returns the algorithms of the published keys, that of the active
 // one first. It does not touch storage: before first need, it knows only the
-// algorithm of the key that will sign.
+// configured algorithm.
 func (r *Ring) Algorithms() []string {
-	list := []string{r.algorithm}
-	if all := r.keys.Load(); all != nil {
-		for _, k := range all.published(r.clock.Now()) {
-			if !slices.Contains(list, k.Algorithm()) {
-				list = append(list, k.Algorithm())
-			}
+	all := r.keys.Load()
+	if all == nil {
+		return []string{r.algorithm}
+	}
+	now := r.clock.Now()
+	list := []string{all.active(r.algorithm, now).public.Algorithm()}
+	for _, k := range all.published(now) {
+		if !slices.Contains(list, k.Algorithm()) {
+			list = append(list, k.Algorithm())
 		}
 	}
 	return list

@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -24,25 +22,33 @@ type file struct {
 	Algorithm string          `json:"algorithm"`
 	Created   time.Time       `json:"created"`
 
-	// ActiveFrom is when the key begins to sign, unless it is the first.
+	// ActiveFrom is when the key begins to sign, unless it is the first. When
+	// it ends to follows from the next one's.
 	ActiveFrom time.Time `json:"active_from"`
-
-	// RetireAt is when the key is no longer published. Zero: as long as the
-	// file is there.
-	RetireAt time.Time `json:"retire_at,omitzero"`
 }
 
 const extension = ".json"
 
-// fromStorage reads the keys, and makes the first one of the algorithm if
-// there is none.
+// fromStorage reads the keys, and makes one if there is none at all.
 func (r *Ring) fromStorage(ctx context.Context) (keyring, error) {
-	all, err := r.read(ctx)
-	if err != nil || all.active(r.algorithm, r.clock.Now()) != nil {
+	all, err := r.reread(ctx)
+	if err != nil || len(all) > 0 {
 		return all, err
 	}
+	err = r.locked(ctx, func(ctx context.Context) error {
+		// another node may have made it while this one waited for the lock
+		if all, err = r.reread(ctx); err == nil && len(all) == 0 {
+			all, err = r.make(ctx, r.clock.Now())
+		}
+		return err
+	})
+	return all, err
+}
+
+// locked calls do while no other node is in here.
+func (r *Ring) locked(ctx context.Context, do func(context.Context) error) error {
 	if err := r.storage.Lock(ctx, r.prefix); err != nil {
-		return nil, fmt.Errorf("locking storage: %w", err)
+		return fmt.Errorf("locking storage: %w", err)
 	}
 	// also when ctx has ended: a lock that stays would stop other nodes
 	defer func() {
@@ -50,18 +56,19 @@ func (r *Ring) fromStorage(ctx context.Context) (keyring, error) {
 			r.notify(Event{Message: "the lock of the signing keys cannot be released", Err: err})
 		}
 	}()
-	// another node may have made it while this one waited for the lock
-	all, err = r.read(ctx)
-	if err != nil || all.active(r.algorithm, r.clock.Now()) != nil {
-		return all, err
-	}
-	kid, err := r.create(ctx)
+	return do(ctx)
+}
+
+// make makes a key and returns all keys. The lock must be held.
+func (r *Ring) make(ctx context.Context, from time.Time) (keyring, error) {
+	kid, err := r.create(ctx, from)
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
 	// only what storage gives back is used: a key that it did not keep would
 	// sign tokens that nobody can verify after a restart
-	if all, err = r.read(ctx); err != nil {
+	all, err := r.reread(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if all.find(kid) == nil {
@@ -71,8 +78,8 @@ func (r *Ring) fromStorage(ctx context.Context) (keyring, error) {
 	return all, nil
 }
 
-// create stores a new key, active at once. The lock must be held.
-func (r *Ring) create(ctx context.Context) (kid string, err error) {
+// create stores a new key.
+func (r *Ring) create(ctx context.Context, from time.Time) (kid string, err error) {
 	private, err := generate(r.algorithm)
 	if err != nil {
 		return "", err
@@ -81,8 +88,11 @@ func (r *Ring) create(ctx context.Context) (kid string, err error) {
 	if err != nil {
 		return "", err
 	}
-	now := r.clock.Now().UTC().Truncate(time.Second)
-	f := file{Algorithm: r.algorithm, Created: now, ActiveFrom: now}
+	f := file{
+		Algorithm:  r.algorithm,
+		Created:    r.clock.Now().UTC().Truncate(time.Second),
+		ActiveFrom: from.UTC().Truncate(time.Second),
+	}
 	if f.JWK, err = (jose.JSONWebKey{Key: private}).MarshalJSON(); err != nil {
 		return "", err
 	}
@@ -95,38 +105,6 @@ func (r *Ring) create(ctx context.Context) (kid string, err error) {
 }
 
 func (r *Ring) path(kid string) string { return path.Join(r.prefix, kid+extension) }
-
-// read returns all keys in storage. One that can't be read is an error, not
-// a key less: else a bad disk would have us make a new key, and void all
-// tokens that the old one has signed.
-func (r *Ring) read(ctx context.Context) (keyring, error) {
-	names, err := r.storage.List(ctx, r.prefix, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listing: %w", err)
-	}
-	var all keyring
-	for _, name := range names {
-		// such as the files that a storage writes to before it renames them
-		kid, ok := strings.CutSuffix(path.Base(name), extension)
-		if !ok {
-			continue
-		}
-		data, err := r.storage.Load(ctx, r.path(kid))
-		if err != nil {
-			return nil, fmt.Errorf("reading key %q: %w", kid, err)
-		}
-		k, err := parseFile(kid, data)
-		if err != nil {
-			return nil, fmt.Errorf("reading key %q: %w", kid, err)
-		}
-		all = append(all, k)
-	}
-	all.sort()
-	return all, nil
-}
 
 // parseFile reads a file. Its errors contain nothing of it.
 func parseFile(kid string, data []byte) (*key, error) {
@@ -148,6 +126,6 @@ func parseFile(kid string, data []byte) (*key, error) {
 	if k.public.ID() != kid {
 		return nil, errors.New("it is another key than its name says")
 	}
-	k.activeFrom, k.retireAt = f.ActiveFrom, f.RetireAt
+	k.activeFrom = f.ActiveFrom
 	return k, nil
 }
