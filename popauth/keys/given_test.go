@@ -184,6 +184,7 @@ func TestGivenDoesNotPrintItsKey(t *testing.T) {
 	if got, want := fmt.Sprint(g), fmt.Sprintf("signing key %q", g.key.public.ID()); got != want {
 		t.Errorf("printed as %s, want %s", got, want)
 	}
+	//lint:ignore SA9005 that nothing is written is what is tested
 	if data, err := json.Marshal(g); err != nil || string(data) != "{}" {
 		t.Errorf("as JSON %s, %v; want {}", data, err)
 	}
