@@ -246,7 +246,7 @@ func TestAuthLooksAtTheOriginalRequest(t *testing.T) {
 	x.through(rewrite("POST", "/v2/index.php"), auth).mustBeRefused(t, oauth.ProofMethodMismatch)
 	x = begin(s.signed(t, token, func(p *fixture.Proof) { p.URL = place + "/v2/index.php" }))
 	x.through(rewrite("GET", "/v2/index.php"), auth).mustBeRefused(t, oauth.ProofURLMismatch)
-	// the target itself is judged before the rewrite, too (abuse row R28)
+	// the target itself is judged before the rewrite, too
 	r := get("/a/%2e%2e/reports")
 	begin(r).through(rewrite("GET", "/reports"), auth).mustBeRefused(t, oauth.AmbiguousTarget)
 }

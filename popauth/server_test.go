@@ -336,7 +336,7 @@ func TestServerIntrospectsNothingElse(t *testing.T) {
 }
 
 // Caddy puts {env.HOME} and its like into many strings. What a client sends is
-// not one of them (abuse row T34).
+// not one of them.
 func TestServerExpandsNothing(t *testing.T) {
 	t.Setenv("HOME", "/home/somebody")
 	s := newSite(t)
