@@ -5,11 +5,16 @@ package popauth
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 )
 
 func TestIssuerIsRefused(t *testing.T) {
@@ -17,6 +22,11 @@ func TestIssuerIsRefused(t *testing.T) {
 	const u = `"url":"https://auth.example.com"`
 	client := func(members string) string { return `{` + u + `,"clients":[{"id":"c",` + members + `}]}` }
 	secretless := `"secrets":["s"],`
+	key, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p256.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quotedKey := strconv.Quote(string(key))
 	tests := []struct {
 		name, issuer, want string
 	}{
@@ -43,6 +53,7 @@ func TestIssuerIsRefused(t *testing.T) {
 
 		{"an algorithm nobody knows", `{` + u + `,"signing":{"algorithm":"ES257"}}`, `unknown signing algorithm "ES257"`},
 		{"an algorithm that signs nothing", `{` + u + `,"signing":{"algorithm":"none"}}`, `unknown signing algorithm "none"`},
+		{"an algorithm that the given key does not have", `{` + u + `,"signing":{"algorithm":"RS256","keys":[` + quotedKey + `]}}`, "signing_algorithm is RS256, but the first signing_key is for ES256"},
 		{"a store nobody knows", `{` + u + `,"store":{"backend":"cloud"}}`, "unknown module: popauth.stores.cloud"},
 		{"a store without a name", `{` + u + `,"store":{}}`, "loading store"},
 		{"an option of the store that is unknown", `{` + u + `,"store":{"backend":"memory","size":1}}`, "unknown field"},

@@ -43,6 +43,19 @@ const (
 	Off
 )
 
+// String is the name of the mode.
+func (m Mode) String() string {
+	switch m {
+	case Required:
+		return "required"
+	case SingleUse:
+		return "single_use"
+	case Off:
+		return "off"
+	}
+	return "unknown"
+}
+
 // Policy is what one place asks of the age of proofs. The zero Policy wants a
 // nonce.
 type Policy struct {
