@@ -187,8 +187,7 @@ func appOf(ctx caddy.Context, handler string) (*App, error) {
 		issuer https://auth.example.com
 		client <id> {env.CLIENT_SECRET}
 	}
-}
-`, handler)
+}`, handler)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", handler, err)

@@ -172,7 +172,7 @@ func (s *Signing) ring(ctx caddy.Context, issuerURL string, c clock.Clock, logge
 		}
 		given = append(given, key)
 	}
-	return keys.NewRing(keys.Config{
+	ring, err := keys.NewRing(keys.Config{
 		Storage:   ctx.Storage(),
 		Prefix:    storagePrefix(issuerURL) + "/keys",
 		Algorithm: s.Algorithm,
@@ -180,6 +180,13 @@ func (s *Signing) ring(ctx caddy.Context, issuerURL string, c clock.Clock, logge
 		Clock:     c,
 		Notify:    func(e keys.Event) { logKeyEvent(logger, e) },
 	})
+	if err != nil {
+		return nil, err
+	}
+	if signs := ring.Algorithms()[0]; s.Algorithm != "" && s.Algorithm != signs {
+		return nil, fmt.Errorf("signing_algorithm is %s, but the first signing_key is for %s", s.Algorithm, signs)
+	}
+	return ring, nil
 }
 
 // logKeyEvent tells the operator what happens to the signing keys.

@@ -43,7 +43,8 @@ func logRefusal(logger *zap.Logger, r *http.Request, refusal *oauth.Refusal, mor
 		{"option", refusal.Option},
 		{"hint", refusal.Hint},
 	} {
-		if f.value != "" {
+		// nothing at all is worth knowing, too, where something was expected
+		if f.value != "" || f.name == "got" && refusal.Expected != "" {
 			fields = append(fields, zap.String(f.name, f.value))
 		}
 	}

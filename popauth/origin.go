@@ -81,7 +81,7 @@ func fromLoopback(r *http.Request) bool {
 		return true
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback()
+	return err == nil && peer.Addr().IsLoopback()
 }
 
 // lastValue is the last field of a name, whole, as reverse_proxy takes it.

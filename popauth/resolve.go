@@ -4,7 +4,10 @@ package popauth
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -54,7 +57,22 @@ func resolveSecret(name, value string) (string, error) {
 	if resolved == "" {
 		// an unset variable or an unreadable file; an empty secret would be
 		// one that everybody knows
-		return "", fmt.Errorf("%s: the placeholder %s is empty", name, value)
+		return "", fmt.Errorf("%s: the placeholder %s is empty%s", name, value, emptyHint(match[1]))
 	}
 	return resolved, nil
+}
+
+// emptyHint says why a placeholder for a file may be empty. Caddy itself tells
+// the log only, and looks from where the server was started, not from where
+// the Caddyfile is.
+func emptyHint(name string) string {
+	file, ok := strings.CutPrefix(name, "file.")
+	if !ok {
+		return ""
+	}
+	dir, err := os.Getwd()
+	if err != nil || filepath.IsAbs(file) {
+		return ", or its file cannot be read"
+	}
+	return fmt.Sprintf(", or its file cannot be read (looked for in %s, where Caddy was started)", dir)
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
+// The abuse tables are hostile requests, each with the answer it must get. The
+// ids in their names sort them: T is for the token endpoint, I for
+// introspection, J for the published keys and R for the API.
+
 // abuseGlobals is the authorization server of the abuse tables. It signs with
 // a key that the tests have too, so that they can make tokens which are wrong
 // in one respect and right in all others.

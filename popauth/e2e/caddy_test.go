@@ -204,16 +204,22 @@ func (s *server) rootFile() string {
 	return filepath.Join(s.dir, "storage", "pki", "authorities", "local", "root.crt")
 }
 
+// read is a file of the server's folder.
+func (s *server) read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func (s *server) outputFile() string { return filepath.Join(s.dir, "output.txt") }
 
 // printed is what the process wrote to its standard output and error.
 func (s *server) printed(t *testing.T) string {
 	t.Helper()
-	b, err := os.ReadFile(s.outputFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return s.read(t, filepath.Base(s.outputFile()))
 }
 
 // log is the log so far, a line per entry.

@@ -190,7 +190,7 @@ func Check(ctx context.Context, r Request, p Policy) Verdict {
 		v.Refusal = refusal
 		return v
 	}
-	if v.fails(p, "replay", p.Memory.Use(p.Freshness, m.name, v.Thumbprint, e.id, e.nonce, e.hasNonce)) {
+	if v.fails(p, "replay", p.Memory.Use(p.Freshness, e.proof)) {
 		return v
 	}
 	v.Token, v.Mode, v.RenewNonce = auth.token, e.mode(p.Freshness.Mode), e.renew

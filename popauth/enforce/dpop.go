@@ -8,13 +8,16 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/dpop"
 	"github.com/popauth/caddy-popauth/popauth/jws"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/replay"
 )
+
+// dpopMethodName stands for the method in the replay guard.
+const dpopMethodName = "dpop"
 
 // dpopMethod takes a DPoP proof (RFC 9449) for every kind of confirmation key,
 // also for a cnf.jwk that was made without DPoP, so that existing client
 // libraries can answer our challenge.
 var dpopMethod = &method{
-	name:       "dpop",
 	members:    []string{"jwk", "jkt"},
 	field:      "DPoP",
 	judgeField: judgeDPoP,
@@ -43,16 +46,19 @@ func verifyDPoP(proof string, f evidenceFor, r Request, p Policy) (evidence, *oa
 	if key := f.confirmation.JWK; key != nil {
 		want.Algorithm = key.Algorithm()
 	}
-	var renew bool
-	want.Fresh = func(proof *dpop.Proof) (refusal *oauth.Refusal) {
-		renew, refusal = p.Memory.Fresh(p.Freshness, proof.Nonce, proof.HasNonce, proof.IssuedAt)
+	var e evidence
+	want.Fresh = func(content *dpop.Proof) (refusal *oauth.Refusal) {
+		e.proof = replay.Proof{
+			Method: dpopMethodName, Key: want.Thumbprint, ID: content.ID,
+			Nonce: content.Nonce, HasNonce: content.HasNonce, IssuedAt: content.IssuedAt,
+		}
+		e.renew, refusal = p.Memory.Fresh(p.Freshness, e.proof)
 		return refusal
 	}
-	content, refusal := dpop.Verify(proof, want)
-	if refusal != nil {
+	if _, refusal := dpop.Verify(proof, want); refusal != nil {
 		return evidence{}, refusal
 	}
-	return evidence{id: content.ID, nonce: content.Nonce, hasNonce: content.HasNonce, renew: renew}, nil
+	return e, nil
 }
 
 // acceptableURLs are the values that htu may have. An origin that makes no

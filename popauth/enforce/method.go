@@ -13,9 +13,6 @@ import (
 
 // method is one way to prove possession of a confirmation key.
 type method struct {
-	// name stands for the method in the replay guard.
-	name string
-
 	// members are those of cnf that it proves.
 	members []string
 
@@ -46,17 +43,15 @@ type evidenceFor struct {
 
 // evidence is what a valid proof leaves behind.
 type evidence struct {
-	id       string // one-time, among the proofs of one key
-	nonce    string
-	hasNonce bool
-	renew    bool // the nonce is half used up
+	proof replay.Proof
+	renew bool // the nonce is half used up
 }
 
 // mode is the strictest mode that a proof satisfies which was accepted under
 // the given one. Under replay.Off a proof with a nonce was judged by it, as
 // under replay.Required, but the nonce was not used up.
 func (e evidence) mode(under replay.Mode) replay.Mode {
-	if under == replay.Off && e.hasNonce {
+	if under == replay.Off && e.proof.HasNonce {
 		return replay.Required
 	}
 	return under

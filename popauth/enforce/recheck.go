@@ -74,5 +74,9 @@ func mode(v Verdict, p Policy) *oauth.Refusal {
 	if v.Unbound || p.Freshness.Mode == replay.Off || p.Freshness.Mode == v.Mode || v.Mode == replay.SingleUse {
 		return nil
 	}
-	return &oauth.Refusal{Reason: oauth.NonceMissing, Option: "nonce"}
+	return &oauth.Refusal{
+		Reason:   oauth.NonceMissing,
+		Expected: p.Freshness.Mode.String(), Got: v.Mode.String(), Option: "nonce",
+		Hint: "an earlier pop_auth on this request has a weaker nonce mode: the first one must have the strictest",
+	}
 }

@@ -69,6 +69,9 @@ func TestRecheck(t *testing.T) {
 			asked := b.issuer.asked.Load()
 			v := Recheck(earlier, second)
 			b.refused(v, tt.want)
+			if tt.want == oauth.NonceMissing && (v.Refusal.Expected != second.Freshness.Mode.String() || v.Refusal.Hint == "") {
+				t.Errorf("got %+v, want the mode that is missing and where to set it", v.Refusal)
+			}
 			if v.Claims != earlier.Claims || v.Thumbprint != earlier.Thumbprint || v.Unbound != earlier.Unbound {
 				t.Errorf("got %+v, want the identity of %+v", v, earlier)
 			}

@@ -149,6 +149,7 @@ func TestParseGivenRefuses(t *testing.T) {
 		"PEM of rubbish, PKCS 1": block("RSA PRIVATE KEY", []byte("MARKER"), nil),
 		"PEM of rubbish, SEC 1":  block("EC PRIVATE KEY", []byte("MARKER"), nil),
 		"PEM of another kind":    block("MARKER", []byte("MARKER"), nil),
+		"PEM after long text":    strings.Repeat("MARKER\n", 4<<10) + pkcs8(ed),
 		"PEM cut off":            pkcs8(ed)[:60],
 	}
 	for name, input := range tests {
@@ -183,6 +184,7 @@ func TestGivenDoesNotPrintItsKey(t *testing.T) {
 	if got, want := fmt.Sprint(g), fmt.Sprintf("signing key %q", g.key.public.ID()); got != want {
 		t.Errorf("printed as %s, want %s", got, want)
 	}
+	//lint:ignore SA9005 that nothing is written is what is tested
 	if data, err := json.Marshal(g); err != nil || string(data) != "{}" {
 		t.Errorf("as JSON %s, %v; want {}", data, err)
 	}

@@ -176,6 +176,9 @@ func TestKeyThatStorageDidNotKeepIsNotUsed(t *testing.T) {
 	if compact, err := r.Sign(t.Context(), "at+jwt", nil); err == nil {
 		t.Errorf("Sign = %q, want an error", compact)
 	}
+	if set, err := r.JWKS(t.Context()); err == nil {
+		t.Errorf("JWKS = %s, want an error", set)
+	}
 	if len(s.locked) != 0 {
 		t.Error("the lock is still held")
 	}

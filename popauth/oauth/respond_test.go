@@ -46,8 +46,8 @@ func TestWriteError(t *testing.T) {
 			425, `{"error":"temporarily_unavailable","error_description":"the request came as early data: send it again after the handshake"}`, nil,
 		},
 		{
-			"too many proofs", &Refusal{Reason: ReplayShareExceeded, RetryAfter: 1500 * time.Millisecond}, false,
-			429, `{"error":"temporarily_unavailable","error_description":"this key has used too many proofs"}`,
+			"keys that are away for a while", &Refusal{Reason: KeysUnavailable, RetryAfter: 1500 * time.Millisecond}, false,
+			503, `{"error":"temporarily_unavailable","error_description":"` + KeysUnavailable.Rule().Text + `"}`,
 			map[string]string{"Retry-After": "2"},
 		},
 		{

@@ -37,11 +37,11 @@ func token(text string) Rule {
 }
 
 func proof(text string) Rule {
-	return Rule{API: 401, Endpoint: 400, Code: invalidDPoPProof, Challenge: true, Nonce: true, Text: text}
+	return Rule{API: 401, Code: invalidDPoPProof, Challenge: true, Nonce: true, Text: text}
 }
 
 func nonce(text string) Rule {
-	return Rule{API: 401, Endpoint: 400, Code: useDPoPNonce, Challenge: true, Nonce: true, Text: text}
+	return Rule{API: 401, Code: useDPoPNonce, Challenge: true, Nonce: true, Text: text}
 }
 
 func ambiguous(text string) Rule {
@@ -117,8 +117,8 @@ var table = map[Reason]Rule{
 
 	KeysUnavailable:     unavailable(Error, "the signing keys can not be had just now"),
 	StoreUnavailable:    unavailable(Error, "the store can not answer just now"),
-	ReplayGuardFull:     unavailable(Error, "no further proof can be remembered just now"),
-	ReplayShareExceeded: {API: 429, Endpoint: 429, Code: temporarilyUnavailable, Retry: true, Text: "this key has used too many proofs"},
+	ReplayGuardFull:     {API: 503, Code: temporarilyUnavailable, Retry: true, Level: Error, Text: "no further proof can be remembered just now"},
+	ReplayShareExceeded: {API: 429, Code: temporarilyUnavailable, Retry: true, Text: "this key has used too many proofs"},
 
 	MethodNotAllowed:  endpoint(405, invalidRequest, "the method is not allowed here"),
 	ContentTypeWrong:  request("the body must be application/x-www-form-urlencoded"),

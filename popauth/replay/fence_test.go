@@ -35,7 +35,7 @@ func TestIssuedAtIsJudgedWithoutANonce(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m, c := newMemory(t, 10)
-			_, refusal := m.Fresh(off, "", false, iat(c)+test.offset)
+			_, refusal := m.Fresh(off, Proof{IssuedAt: iat(c) + test.offset})
 			want(t, "Fresh", reason(refusal), test.want)
 			if refusal == nil {
 				return
@@ -53,11 +53,11 @@ func TestIssuedAtIsJudgedWithoutANonce(t *testing.T) {
 func TestIssuedAtInMillisecondsGetsAHint(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 10)
-	_, refusal := m.Fresh(off, "", false, iat(c)*1000)
+	_, refusal := m.Fresh(off, Proof{IssuedAt: iat(c) * 1000})
 	if reason(refusal) != oauth.ProofFromFuture || !strings.Contains(refusal.Description(), "milliseconds") {
 		t.Errorf("got %v, want %q with a word about milliseconds", refusal, oauth.ProofFromFuture)
 	}
-	_, refusal = m.Fresh(off, "", false, iat(c)+3600)
+	_, refusal = m.Fresh(off, Proof{IssuedAt: iat(c) + 3600})
 	if reason(refusal) != oauth.ProofFromFuture || refusal.Detail != "" {
 		t.Errorf("got %v, want %q without a detail", refusal, oauth.ProofFromFuture)
 	}
@@ -100,7 +100,7 @@ func TestSmallStepsBackCountTogether(t *testing.T) {
 	m, c := newMemory(t, 10)
 	nonce := m.Nonce()
 	valid := func() bool {
-		_, refusal := m.Fresh(required, nonce, true, 0)
+		_, refusal := m.Fresh(required, Proof{Nonce: nonce, HasNonce: true})
 		return refusal == nil
 	}
 	c.Step(-time.Second)
@@ -135,9 +135,9 @@ func TestWideningTheWindowRaisesTheFence(t *testing.T) {
 	x := proof{key: "k", id: "1", iat: iat(c)}
 	wide := Policy{Mode: Off, MaxAge: time.Hour, Skew: time.Minute}
 
-	_, refusal := m.Fresh(wide, "", false, x.iat)
+	_, refusal := m.Fresh(wide, Proof{IssuedAt: x.iat})
 	want(t, "Fresh under a policy wider than configured", reason(refusal), oauth.Fenced)
-	want(t, "Use under it", reason(m.Use(wide, "dpop", "k", "1", "", false)), oauth.Fenced)
+	want(t, "Use under it", reason(m.Use(wide, Proof{Method: "dpop", Key: "k", ID: "1", IssuedAt: x.iat})), oauth.Fenced)
 	want(t, "first", judge(m, off, x), "")
 	c.Advance(off.window())
 	m.Configure(10, wide.window())

@@ -41,7 +41,7 @@ func TestFullGuardRefusesAndForgetsNothing(t *testing.T) {
 func TestFullGuardNamesItsLimit(t *testing.T) {
 	t.Parallel()
 	m, _ := newMemory(t, 0)
-	refusal := m.Use(required, "dpop", "k", "1", m.Nonce(), true)
+	refusal := m.Use(required, Proof{Method: "dpop", Key: "k", ID: "1", Nonce: m.Nonce(), HasNonce: true})
 	if reason(refusal) != oauth.ReplayGuardFull || refusal.Limit != "0" || refusal.Option != "replay_capacity" {
 		t.Errorf("Use with no capacity = %+v, want %q with limit and option", refusal, oauth.ReplayGuardFull)
 	}

@@ -43,6 +43,19 @@ const (
 	Off
 )
 
+// String is the name of the mode.
+func (m Mode) String() string {
+	switch m {
+	case Required:
+		return "required"
+	case SingleUse:
+		return "single_use"
+	case Off:
+		return "off"
+	}
+	return "unknown"
+}
+
 // Policy is what one place asks of the age of proofs. The zero Policy wants a
 // nonce.
 type Policy struct {
@@ -57,6 +70,20 @@ type Policy struct {
 // first seen Skew before its iat and pass until MaxAge after it. The rest is
 // for steps of the clock that are too small for the fence.
 func (p Policy) window() time.Duration { return p.MaxAge + 2*p.Skew + 2*time.Second }
+
+// Proof is what the memory needs to know of a proof.
+type Proof struct {
+	// Method names the kind of proof, Key the key that made it, and ID is its
+	// one-time id among those of the key.
+	Method, Key, ID string
+
+	// Nonce is there if HasNonce says so, even when it is empty.
+	Nonce    string
+	HasNonce bool
+
+	// IssuedAt is when the client says it made the proof, in seconds.
+	IssuedAt float64
+}
 
 // Memory is what one process remembers: nonces, guard and fence over one
 // clock. It is safe for concurrent use.
@@ -115,14 +142,14 @@ func (m *Memory) Nonce() string {
 //
 // Refusals: NonceMissing, NonceInvalid, NonceStale, ProofExpired,
 // ProofFromFuture, Fenced.
-func (m *Memory) Fresh(p Policy, nonce string, hasNonce bool, iat float64) (renew bool, refusal *oauth.Refusal) {
+func (m *Memory) Fresh(p Policy, proof Proof) (renew bool, refusal *oauth.Refusal) {
 	m.mu.Lock()
 	now, _ := m.look()
 	seal, horizon, window := m.seal.Load(), m.fence.horizon, m.window
 	m.mu.Unlock()
 
-	if hasNonce {
-		mint, ok := seal.open(nonce)
+	if proof.HasNonce {
+		mint, ok := seal.open(proof.Nonce)
 		if !ok {
 			return false, oauth.Refuse(oauth.NonceInvalid, "")
 		}
@@ -134,51 +161,56 @@ func (m *Memory) Fresh(p Policy, nonce string, hasNonce bool, iat float64) (rene
 	if p.Mode != Off {
 		return false, nonceMissing()
 	}
-	if refusal := judgeIssuedAt(p, iat, now); refusal != nil {
+	if refusal := judgeIssuedAt(p, proof.IssuedAt, now); refusal != nil {
 		return false, refusal
 	}
-	return false, judgeFence(p, iat, horizon, window)
+	return false, judgeFence(p, proof.IssuedAt, horizon, window)
 }
 
-// Use is the last check: it accepts a proof once, in one atomic step. Method
-// names the kind of proof, key the key that made it and id its one-time id;
-// the same id of two keys is two proofs. Only a proof that Fresh and all other
-// checks have passed may come here, or strangers could use up our memory.
+// Use is the last check: it accepts a proof once, in one atomic step. The same
+// id of two keys is two proofs. Only a proof that Fresh and all other checks
+// have passed may come here, or strangers could use up our memory.
+//
+// The same look at the clock judges the time of the proof again and what the
+// guard may forget. Else a proof that was held up on its way here, for as long
+// as the guard remembers, would pass a second time.
 //
 // Refusals: ProofReplayed, NonceUsed (SingleUse only), ReplayGuardFull,
-// ReplayShareExceeded; and NonceMissing, NonceInvalid, NonceStale and Fenced
-// where that has become so since Fresh.
-func (m *Memory) Use(p Policy, method, key, id, nonce string, hasNonce bool) *oauth.Refusal {
-	e := m.guard.entry(method, key, id)
-	var seal *sealer
-	var mint time.Time
-	switch {
-	case hasNonce:
-		seal = m.seal.Load()
-		var ok bool
-		if mint, ok = seal.open(nonce); !ok {
-			return oauth.Refuse(oauth.NonceInvalid, "")
-		}
-		e.class = withNonce
-		if p.Mode == SingleUse {
-			e.nonce, e.single = m.guard.nonceTag(nonce), true
-		}
-	case p.Mode != Off:
+// ReplayShareExceeded; and those of Fresh, where that has become so since.
+func (m *Memory) Use(p Policy, proof Proof) *oauth.Refusal {
+	e := m.guard.entry(proof.Method, proof.Key, proof.ID)
+	if proof.HasNonce {
+		return m.useWithNonce(p, proof, e)
+	}
+	if p.Mode != Off {
 		return nonceMissing()
 	}
-
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, mono := m.look()
-	if !hasNonce {
-		if p.window() > m.window {
-			return oauth.Refuse(oauth.Fenced, "")
-		}
-		return m.guard.use(e, mono, mono+m.window)
+	if refusal := judgeIssuedAt(p, proof.IssuedAt, now); refusal != nil {
+		return refusal
 	}
-	// the same look at the clock judges the nonce and what the guard may
-	// forget. Else a proof that was held up on its way here, for as long as
-	// the guard remembers, would pass a second time
+	if refusal := judgeFence(p, proof.IssuedAt, m.fence.horizon, m.window); refusal != nil {
+		return refusal
+	}
+	return m.guard.use(e, mono, mono+m.window)
+}
+
+// useWithNonce is Use for a proof that is judged by its nonce.
+func (m *Memory) useWithNonce(p Policy, proof Proof, e entry) *oauth.Refusal {
+	seal := m.seal.Load()
+	mint, ok := seal.open(proof.Nonce)
+	if !ok {
+		return oauth.Refuse(oauth.NonceInvalid, "")
+	}
+	e.class = withNonce
+	if p.Mode == SingleUse {
+		e.nonce, e.single = m.guard.nonceTag(proof.Nonce), true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, mono := m.look()
 	if m.seal.Load() != seal {
 		return oauth.Refuse(oauth.NonceInvalid, "")
 	}

@@ -44,10 +44,11 @@ type proof struct {
 
 // judge does what a caller does.
 func judge(m *Memory, p Policy, x proof) oauth.Reason {
-	if _, refusal := m.Fresh(p, x.nonce, x.hasNonce, x.iat); refusal != nil {
+	proof := Proof{Method: "dpop", Key: x.key, ID: x.id, Nonce: x.nonce, HasNonce: x.hasNonce, IssuedAt: x.iat}
+	if _, refusal := m.Fresh(p, proof); refusal != nil {
 		return refusal.Reason
 	}
-	return reason(m.Use(p, "dpop", x.key, x.id, x.nonce, x.hasNonce))
+	return reason(m.Use(p, proof))
 }
 
 func reason(r *oauth.Refusal) oauth.Reason {
@@ -67,9 +68,9 @@ func want(t *testing.T, what string, got, want oauth.Reason) {
 func TestZeroPolicyWantsANonce(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 10)
-	_, refusal := m.Fresh(Policy{}, "", false, iat(c))
+	_, refusal := m.Fresh(Policy{}, Proof{IssuedAt: iat(c)})
 	want(t, "Fresh", reason(refusal), oauth.NonceMissing)
-	want(t, "Use", reason(m.Use(Policy{}, "dpop", "k", "1", "", false)), oauth.NonceMissing)
+	want(t, "Use", reason(m.Use(Policy{}, Proof{Method: "dpop", Key: "k", ID: "1"})), oauth.NonceMissing)
 	want(t, "unknown mode", judge(m, Policy{Mode: 99, MaxAge: time.Hour, Skew: time.Hour}, proof{iat: iat(c)}), oauth.NonceMissing)
 }
 
@@ -105,7 +106,7 @@ func TestUsePartsDoNotRunIntoEachOther(t *testing.T) {
 	nonce := m.Nonce()
 	for _, parts := range [][3]string{{"a", "bc", "d"}, {"ab", "c", "d"}, {"a", "b", "cd"}, {"a", "bcd", ""}, {"", "a", "bcd"}} {
 		want(t, strconv.Quote(parts[0]+"|"+parts[1]+"|"+parts[2]),
-			reason(m.Use(required, parts[0], parts[1], parts[2], nonce, true)), "")
+			reason(m.Use(required, Proof{Method: parts[0], Key: parts[1], ID: parts[2], Nonce: nonce, HasNonce: true})), "")
 	}
 }
 
@@ -151,7 +152,7 @@ func TestSingleUseTakesANonceOnce(t *testing.T) {
 	x.id = "3"
 	want(t, "the nonce of the refused proof", judge(m, singleUse, x), "")
 
-	renew, refusal := m.Fresh(singleUse, m.Nonce(), true, 0)
+	renew, refusal := m.Fresh(singleUse, Proof{Nonce: m.Nonce(), HasNonce: true})
 	if refusal != nil || !renew {
 		t.Errorf("Fresh under single use = %v, %v; want a new nonce with every answer", renew, refusal)
 	}
@@ -165,10 +166,19 @@ func TestUseJudgesTheNonceAgain(t *testing.T) {
 	x := proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true}
 	want(t, "first", judge(m, required, x), "")
 	c.Advance(nonceEntryLife)
-	want(t, "held up", reason(m.Use(required, "dpop", x.key, x.id, x.nonce, true)), oauth.NonceStale)
+	want(t, "held up", reason(m.Use(required, Proof{Method: "dpop", Key: x.key, ID: x.id, Nonce: x.nonce, HasNonce: true})), oauth.NonceStale)
 	x.nonce = m.Nonce()
 	c.Step(-1500 * time.Millisecond) // not so far that the nonce is from the future
-	want(t, "held up over a step of the clock", reason(m.Use(required, "dpop", x.key, "2", x.nonce, true)), oauth.NonceInvalid)
+	want(t, "held up over a step of the clock", reason(m.Use(required, Proof{Method: "dpop", Key: x.key, ID: "2", Nonce: x.nonce, HasNonce: true})), oauth.NonceInvalid)
+}
+
+func TestUseJudgesTheTimeOfAProofWithoutANonceAgain(t *testing.T) {
+	t.Parallel()
+	m, c := newMemory(t, 100)
+	x := proof{key: "k", id: "1", iat: iat(c)}
+	want(t, "first", judge(m, off, x), "")
+	c.Advance(off.window() + time.Second)
+	want(t, "held up", reason(m.Use(off, Proof{Method: "dpop", Key: x.key, ID: x.id, IssuedAt: x.iat})), oauth.ProofExpired)
 }
 
 func TestGuardRemembersLongerThanAProofCanPass(t *testing.T) {
@@ -298,7 +308,7 @@ func BenchmarkUse(b *testing.B) {
 			m = New(clock.System, 1<<22)
 			nonce = m.Nonce()
 		}
-		if refusal := m.Use(required, "dpop", "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", strconv.Itoa(n), nonce, true); refusal != nil {
+		if refusal := m.Use(required, Proof{Method: "dpop", Key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", ID: strconv.Itoa(n), Nonce: nonce, HasNonce: true}); refusal != nil {
 			b.Fatal(refusal)
 		}
 	}
@@ -308,7 +318,7 @@ func BenchmarkFresh(b *testing.B) {
 	m := New(clock.System, 1)
 	nonce := m.Nonce()
 	for b.Loop() {
-		if _, refusal := m.Fresh(required, nonce, true, 0); refusal != nil {
+		if _, refusal := m.Fresh(required, Proof{Nonce: nonce, HasNonce: true}); refusal != nil {
 			b.Fatal(refusal)
 		}
 	}

@@ -36,7 +36,7 @@ func TestNonceLivesTwoMinutes(t *testing.T) {
 			m, c := newMemory(t, 10)
 			nonce := m.seal.Load().mint(c.Now().Add(-test.age))
 			for _, p := range []Policy{required, off} {
-				renew, refusal := m.Fresh(p, nonce, true, 0)
+				renew, refusal := m.Fresh(p, Proof{Nonce: nonce, HasNonce: true})
 				want(t, "Fresh", reason(refusal), test.want)
 				if renew != test.renew {
 					t.Errorf("renew = %v, want %v", renew, test.renew)
@@ -84,15 +84,15 @@ func TestAlteredNonceIsInvalid(t *testing.T) {
 	for name, n := range tests {
 		for _, p := range []Policy{required, singleUse, off} {
 			// the good iat must not save it
-			_, refusal := m.Fresh(p, n, true, iat(c))
+			_, refusal := m.Fresh(p, Proof{Nonce: n, HasNonce: true, IssuedAt: iat(c)})
 			want(t, name, reason(refusal), oauth.NonceInvalid)
-			want(t, name+", Use", reason(m.Use(p, "dpop", "k", name, n, true)), oauth.NonceInvalid)
+			want(t, name+", Use", reason(m.Use(p, Proof{Method: "dpop", Key: "k", ID: name, Nonce: n, HasNonce: true})), oauth.NonceInvalid)
 		}
 	}
 	for bit := range len(raw) * 8 {
 		flipped := append([]byte(nil), raw...)
 		flipped[bit/8] ^= 1 << (bit % 8)
-		_, refusal := m.Fresh(required, base64.RawURLEncoding.EncodeToString(flipped), true, 0)
+		_, refusal := m.Fresh(required, Proof{Nonce: base64.RawURLEncoding.EncodeToString(flipped), HasNonce: true})
 		if reason(refusal) != oauth.NonceInvalid {
 			t.Errorf("bit %d flipped: got %q, want %q", bit, reason(refusal), oauth.NonceInvalid)
 		}
