@@ -7,7 +7,6 @@ import (
 	"container/heap"
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"sync"
 	"time"
 
@@ -166,12 +165,12 @@ func (m *Memory) Close(context.Context) error {
 // or an error, with nothing locked, if the store can't answer.
 func (m *Memory) begin(ctx context.Context) (instant, error) {
 	if err := ctx.Err(); err != nil {
-		return instant{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return instant{}, unavailable(err)
 	}
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
-		return instant{}, fmt.Errorf("%w: it is closed", ErrUnavailable)
+		return instant{}, unavailable(errClosed)
 	}
 	at := instant{m.clock.Now(), m.clock.Mono()}
 	for range sweep {

@@ -3,8 +3,10 @@
 // Package store keeps what must survive a restart: issued opaque tokens,
 // revocations and used assertions.
 //
-// It is the interface for that, and a backend that keeps all in memory. The
-// contract is tested by package storetest, which every backend must pass.
+// It is the interface for that, and two backends: Memory, which is lost with
+// the process, and File, which is not. The contract is tested by package
+// storetest, which every backend must pass. A Mirror in front of either answers
+// from memory what every request asks: is this token revoked?
 //
 // Not kept here: signing keys, which are Caddy's storage's business, and the
 // proofs that were accepted, which come a thousand times as often and are
@@ -15,6 +17,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -80,9 +83,9 @@ type Store interface {
 	// call is left out, unless it has expired. Some may come twice.
 	Revocations(ctx context.Context, issuer [sha256.Size]byte, since uint64) (Feed, error)
 
-	// CompleteSince is the time since when no revocation can be missing. Of a
-	// token that was issued earlier it is unknown whether it was revoked. It
-	// never changes while the store is open.
+	// CompleteSince is the time since when no record can be missing. Of a token
+	// that was issued earlier it is unknown whether it was revoked, and of an
+	// assertion whether it was used. It never changes while the store is open.
 	CompleteSince() time.Time
 
 	// Close waits for writes that were begun, then gives up what the store
@@ -92,6 +95,11 @@ type Store interface {
 
 // ErrUnavailable is in every error of a Store: it could not answer.
 var ErrUnavailable = errors.New("store unavailable")
+
+var errClosed = errors.New("it is closed")
+
+// unavailable is the error of a store that could not answer because of err.
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
 
 // Key says which record is meant. Keys that differ in anything are different
 // records, so nobody sees those of another issuer.
