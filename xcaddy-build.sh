@@ -38,7 +38,7 @@ older() {
 }
 
 caddy_module=github.com/caddyserver/caddy/v2
-modules='popauth http.handlers.pop_server http.handlers.pop_auth popauth.stores.memory'
+modules='popauth http.handlers.pop_server http.handlers.pop_auth popauth.stores.file popauth.stores.memory'
 
 demo=
 version=

@@ -101,6 +101,8 @@ func TestGoldensProvision(t *testing.T) {
 	t.Setenv("REPORTS_SECRET_2", "staple battery horse correct")
 	t.Setenv("GATEWAY_SECRET", "horse staple correct battery")
 	t.Setenv("SIGNING_KEY", string(key))
+	data := t.TempDir() // where a store would be made
+	t.Setenv("XDG_DATA_HOME", data)
 
 	for _, g := range goldens(t) {
 		if g.isError() {
@@ -119,6 +121,9 @@ func TestGoldensProvision(t *testing.T) {
 				t.Errorf("got error %v, want the lines of the global option", err)
 			}
 		})
+	}
+	if made, err := os.ReadDir(data); err != nil || len(made) > 0 {
+		t.Errorf("to validate has made %v, %v", made, err)
 	}
 }
 

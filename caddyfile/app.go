@@ -22,24 +22,26 @@ import (
 //	    audience          <uri...>
 //	    signing_algorithm <ES256|ES384|EdDSA|PS256|RS256>
 //	    signing_key       <jwk-or-pem...>
-//	    store             memory
+//	    store             file [<path>] | memory
 //	    replay_capacity   <n>
-//	    access_token [<jwt>] {
+//	    access_token [<jwt|opaque>] {
 //	        lifetime     <duration>
 //	        confirmation <jwk|jkt>
 //	    }
 //	    endpoints {
 //	        token      <path>
 //	        introspect <path>
+//	        revoke     <path>
 //	        jwks       <path>
 //	    }
 //	    client <id> [<secret>] {
-//	        secret     <value>
-//	        grants     <client_credentials...>
-//	        scopes     <scope...>
-//	        audience   <uri...>
-//	        binding    <required|optional>
-//	        introspect [<audience...>]
+//	        secret       <value>
+//	        grants       <client_credentials...>
+//	        scopes       <scope...>
+//	        audience     <uri...>
+//	        access_token <jwt|opaque>
+//	        binding      <required|optional>
+//	        introspect   [<audience...>]
 //	    }
 //	}
 //
@@ -175,7 +177,7 @@ func storeOption(iss *popauth.Issuer) option {
 }
 
 func accessToken(iss *popauth.Issuer) option {
-	const usage = "access_token [<jwt>] { ... }"
+	const usage = "access_token [<jwt|opaque>] { ... }"
 	return option{usage: usage, read: func(d *caddyfile.Dispenser) error {
 		args, err := arguments(d, usage, 0, 1)
 		if err != nil {
@@ -211,6 +213,7 @@ func endpoints(iss *popauth.Issuer) option {
 		return readBlock(d, "endpoints",
 			value("token <path>", &iss.Endpoints.Token),
 			value("introspect <path>", &iss.Endpoints.Introspect),
+			value("revoke <path>", &iss.Endpoints.Revoke),
 			value("jwks <path>", &iss.Endpoints.JWKS),
 		)
 	}}

@@ -13,12 +13,13 @@ import (
 // clientOption registers a client. Syntax:
 //
 //	client <id> [<secret>] {
-//	    secret     <value>
-//	    grants     <client_credentials...>
-//	    scopes     <scope...>
-//	    audience   <uri...>
-//	    binding    <required|optional>
-//	    introspect [<audience...>]
+//	    secret       <value>
+//	    grants       <client_credentials...>
+//	    scopes       <scope...>
+//	    audience     <uri...>
+//	    access_token <jwt|opaque>
+//	    binding      <required|optional>
+//	    introspect   [<audience...>]
 //	}
 //
 // At least one secret is required, on the line or in the block. Several let one
@@ -61,6 +62,7 @@ func clientOptions(c *popauth.Client) []option {
 		choices("grants <client_credentials...>", &c.Grants),
 		list("scopes <scope...>", &c.Scopes),
 		list("audience <uri...>", &c.Audience),
+		choice("access_token <jwt|opaque>", &c.AccessToken),
 		choice("binding <required|optional>", &c.Binding),
 		introspects(c),
 	}

@@ -25,6 +25,9 @@ func FuzzGlobalOption(f *testing.F) {
 		"popauth {\nissuer i\naccess_token jwt {\nlifetime 1m\nconfirmation jkt\n}\nendpoints {\ntoken /t\n}\n}",
 		"popauth {\nissuer i\nstore memory\nreplay_capacity 5\nsigning_algorithm EdDSA\nsigning_key `{\"kty\":\"EC\"}` b\n}",
 		"popauth {\nissuer i\nstore memory {\n}\n}",
+		"popauth {\nissuer i\nstore file\naccess_token opaque\nendpoints {\nrevoke /r\n}\n}",
+		"popauth {\nissuer i\nstore file a\nclient b c {\naccess_token opaque\n}\n}",
+		"popauth {\nissuer i\nstore file a b {\n}\n}",
 		"popauth {\nissuer i\nclient a b {\nscopes c\n} scopes d\n}",
 		"popauth {\nissuer i\nclient a b {",
 		"popauth {\nissuer <<END\n  text\n  END\n}",
@@ -85,7 +88,7 @@ func FuzzDirectives(f *testing.F) {
 		"pop_auth {\nissuer a b\naudience c\nscope d\nscope e\nnonce off\nproof_max_age 1d\nclock_skew 1s\n}",
 		"pop_auth {\nupstream_token keep\nallow_encoded_slashes\nallow_unbound_tokens\n}",
 		"pop_auth {\nallow_unbound_tokens {\n}\n}",
-		"pop_server {\nissuer a\nonly token jwks\n}",
+		"pop_server {\nissuer a\nonly token revoke jwks\n}",
 		"pop_token {\nissuer a\n} nonce",
 	} {
 		f.Add(seed)

@@ -13,7 +13,7 @@ import (
 //
 //	pop_server [<matcher>] {
 //	    issuer <id>
-//	    only   <token|introspect|jwks|metadata...>
+//	    only   <token|introspect|revoke|jwks|metadata...>
 //	}
 //
 // Without an issuer it is the only one there is, or else "default". Without
@@ -22,7 +22,7 @@ func parseServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	s := new(popauth.Server)
 	err := readDirective(h,
 		value("issuer <id>", &s.Issuer),
-		choices("only <token|introspect|jwks|metadata...>", &s.Only),
+		choices("only <token|introspect|revoke|jwks|metadata...>", &s.Only),
 	)
 	return s, err
 }

@@ -52,9 +52,12 @@ type App struct {
 	// before a restart. Default: 8388608.
 	ReplayCapacity int `json:"replay_capacity,omitempty"`
 
+	ctx     caddy.Context
 	logger  *zap.Logger
 	clock   clock.Clock
-	runtime *runtime // nil until the reference is taken; guards Cleanup
+	host    *storeHost           // what this config offers to its stores
+	runtime *runtime             // nil until the reference is taken; guards Cleanup
+	stores  map[storeKey]*handle // to which references are held; guards Cleanup
 
 	mu     sync.Mutex
 	window time.Duration // largest time for which a proof without a nonce can pass
@@ -71,8 +74,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the issuers. It opens and makes nothing: `caddy validate`
 // beside a running server must not touch its state.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.clock = clock.System
+	a.host = &storeHost{storage: ctx.Storage(), logger: a.logger}
+	a.stores = make(map[storeKey]*handle)
 	if a.ReplayCapacity == 0 {
 		a.ReplayCapacity = DefaultReplayCapacity
 	}
@@ -84,7 +90,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if iss == nil {
 			return fmt.Errorf("issuer %q is null, expected at least a url", id)
 		}
-		if err := iss.provision(ctx, a.clock, a.logger.With(zap.String("issuer", id))); err != nil {
+		if err := iss.provision(a, a.logger.With(zap.String("issuer", id))); err != nil {
 			return fmt.Errorf("issuer %q: %w", id, err)
 		}
 		if other, taken := urls[iss.url]; taken {
@@ -94,8 +100,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		urls[iss.url] = id
 	}
 
-	// last, since nothing may fail between taking the reference and Cleanup
-	// knowing of it
 	runtime, err := acquireRuntime(a.clock, a.ReplayCapacity)
 	if err != nil {
 		return err
@@ -104,28 +108,69 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// store takes a reference to the store of a backend, unless this config has
+// one already: Cleanup gives back one for each entry.
+func (a *App) store(b Backend) (*handle, error) {
+	key := keyOf(b)
+	if h, held := a.stores[key]; held {
+		return h, nil
+	}
+	h, err := acquireStore(key, b, a.clock, a.host)
+	if err != nil {
+		return nil, err
+	}
+	a.stores[key] = h
+	return h, nil
+}
+
 // Start applies what only holds for a config that is used: the shared memory
-// learns the capacity and the windows. A config that is merely validated, or
-// fails to load, changes nothing.
+// learns the capacity and the windows, the stores are opened, and the signing
+// keys are looked after. A config that is merely validated, or fails to load,
+// changes nothing. A store that can't be opened refuses the config.
 func (a *App) Start() error {
+	for key, h := range a.stores {
+		h.adopt(a.host)
+		if _, err := h.ready(a.ctx); err != nil {
+			return fmt.Errorf("opening store %q: %w", key.backend.Name(), err)
+		}
+	}
+	for id, iss := range a.Issuers {
+		go a.maintain(id, iss)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.runtime.memory.Configure(a.ReplayCapacity, a.window)
 	return nil
 }
 
+// maintain looks after the signing keys of an issuer until the config ends.
+func (a *App) maintain(id string, iss *Issuer) {
+	defer func() {
+		if r := recover(); r != nil {
+			a.logger.Error("looking after the signing keys ended in a panic",
+				zap.String("issuer", id), zap.Any("panic", r), zap.Stack("stack"))
+		}
+	}()
+	iss.keys.Maintain(a.ctx)
+}
+
 // Stop does nothing: requests still drain while apps stop, and need it all.
 func (a *App) Stop() error { return nil }
 
 // Cleanup gives back what this instance took, and only that: a config that
-// failed before it took its reference must not drop the running one's memory,
+// failed before it took a reference must not drop the running one's memory,
 // or every proof used so far could be used again.
 func (a *App) Cleanup() error {
-	if a.runtime == nil {
-		return nil
+	var failures []error
+	for key, h := range a.stores {
+		failures = append(failures, releaseStore(key, h, a.host))
 	}
-	a.runtime = nil
-	return releaseRuntime()
+	a.stores = nil
+	if a.runtime != nil {
+		a.runtime = nil
+		failures = append(failures, releaseRuntime())
+	}
+	return errors.Join(failures...)
 }
 
 // observeWindow notes how long a proof without a nonce can pass at one handler.

@@ -19,7 +19,7 @@ import (
 
 func TestIssuerIsRefused(t *testing.T) {
 	t.Parallel()
-	const u = `"url":"https://auth.example.com"`
+	const u = `"url":"https://auth.example.com","store":{"backend":"memory"}`
 	client := func(members string) string { return `{` + u + `,"clients":[{"id":"c",` + members + `}]}` }
 	secretless := `"secrets":["s"],`
 	key, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p256.json"))
@@ -54,14 +54,17 @@ func TestIssuerIsRefused(t *testing.T) {
 		{"an algorithm nobody knows", `{` + u + `,"signing":{"algorithm":"ES257"}}`, `unknown signing algorithm "ES257"`},
 		{"an algorithm that signs nothing", `{` + u + `,"signing":{"algorithm":"none"}}`, `unknown signing algorithm "none"`},
 		{"an algorithm that the given key does not have", `{` + u + `,"signing":{"algorithm":"RS256","keys":[` + quotedKey + `]}}`, "signing_algorithm is RS256, but the first signing_key is for ES256"},
-		{"a store nobody knows", `{` + u + `,"store":{"backend":"cloud"}}`, "unknown module: popauth.stores.cloud"},
-		{"a store without a name", `{` + u + `,"store":{}}`, "loading store"},
-		{"an option of the store that is unknown", `{` + u + `,"store":{"backend":"memory","size":1}}`, "unknown field"},
-		{"a format nobody knows", `{` + u + `,"access_token":{"format":"saml"}}`, `access_token is "saml", expected jwt`},
+		{"a store nobody knows", `{"url":"https://auth.example.com","store":{"backend":"cloud"}}`, "unknown module: popauth.stores.cloud"},
+		{"a store without a name", `{"url":"https://auth.example.com","store":{}}`, "loading store"},
+		{"an option of the store that is unknown", `{"url":"https://auth.example.com","store":{"backend":"memory","size":1}}`, "unknown field"},
+		{"an option of the file store that is unknown", `{"url":"https://auth.example.com","store":{"backend":"file","file":"x"}}`, "unknown field"},
+		{"a store whose path has a hole", `{"url":"https://auth.example.com","store":{"backend":"file","path":"{env.POPAUTH_UNSET}/store.db"}}`, "path: evaluated placeholder {env.POPAUTH_UNSET} is empty"},
+		{"a format nobody knows", `{` + u + `,"access_token":{"format":"saml"}}`, `access_token is "saml", expected jwt or opaque`},
 		{"a confirmation nobody knows", `{` + u + `,"access_token":{"confirmation":"x5t"}}`, `confirmation is "x5t", expected jwk or jkt`},
 		{"a negative lifetime", `{` + u + `,"access_token":{"lifetime":"-5m"}}`, "lifetime is -5m0s, expected at least 1s"},
 		{"a lifetime that is cut off to nothing", `{` + u + `,"access_token":{"lifetime":"999ms"}}`, "lifetime is 999ms, expected at least 1s"},
 		{"an endpoint without a slash", `{` + u + `,"endpoints":{"token":"token"}}`, `path "token" of the endpoint token`},
+		{"an endpoint that ends in a slash", `{` + u + `,"endpoints":{"revoke":"/revoke/"}}`, `path "/revoke/" of the endpoint revoke`},
 		{"two endpoints at one path", `{` + u + `,"endpoints":{"token":"/x","jwks":"/x"}}`, "have the same path"},
 		{"an unknown member", `{` + u + `,"keys":[]}`, "unknown field"},
 
@@ -76,6 +79,7 @@ func TestIssuerIsRefused(t *testing.T) {
 		{"an unknown grant", client(secretless + `"grants":["password"]`), `client "c": `},
 		{"a scope that is none", client(secretless + `"scopes":["a b"]`), `client "c": `},
 		{"a binding nobody knows", client(secretless + `"binding":"sometimes"`), `binding is "sometimes", expected required or optional`},
+		{"a format of tokens of a client nobody knows", client(secretless + `"access_token":"saml"`), `client "c": unknown token format "saml": expected jwt or opaque`},
 		{"an audience of introspection that is empty", client(secretless + `"introspect":{"audience":[""]}`), "introspect: a value is empty"},
 		{"an unknown member of a client", client(secretless + `"secret":"s"`), "unknown field"},
 	}
@@ -90,7 +94,7 @@ func TestIssuerIsRefused(t *testing.T) {
 	t.Run("issuers that need no https", func(t *testing.T) {
 		t.Parallel()
 		for _, url := range []string{"http://localhost:8080", "http://auth.localhost", "http://127.0.0.1", "http://[::1]:80/x", "https://auth.example.com:8443/tenant"} {
-			ctx, err := provision(s, caddy.ModuleMap{"popauth": json.RawMessage(fmt.Sprintf(`{"issuers":{"default":{"url":%q}}}`, url))})
+			ctx, err := provision(s, caddy.ModuleMap{"popauth": json.RawMessage(fmt.Sprintf(`{"issuers":{"default":{"url":%q,"store":{"backend":"memory"}}}}`, url))})
 			if err != nil {
 				t.Errorf("%s: %v", url, err)
 				continue
@@ -105,7 +109,7 @@ func TestAppIsRefused(t *testing.T) {
 	tests := []struct {
 		name, app, want string
 	}{
-		{"two issuers with one URL", `{"issuers":{"a":{"url":"https://x.example.com"},"b":{"url":"https://x.example.com"}}}`, "have the same URL"},
+		{"two issuers with one URL", `{"issuers":{"a":{"url":"https://x.example.com","store":{"backend":"memory"}},"b":{"url":"https://x.example.com","store":{"backend":"memory"}}}}`, "have the same URL"},
 		{"a negative capacity", `{"replay_capacity":-1}`, "replay_capacity is -1, expected a positive number"},
 		{"a capacity that is no number", `{"replay_capacity":"1M"}`, "decoding module config"},
 		{"an unknown member", `{"issuer":{}}`, "unknown field"},
@@ -142,7 +146,7 @@ func TestHandlerIsRefused(t *testing.T) {
 		{"an unknown member", auth, `{"require_key_proof":false}`, "unknown field"},
 
 		{"an unknown issuer", server, `{"issuer":"other"}`, `pop_server: there is no issuer "other"`},
-		{"an unknown endpoint", server, `{"only":["token","revoke"]}`, `pop_server: there is no endpoint "revoke", expected token, introspect, jwks or metadata`},
+		{"an unknown endpoint", server, `{"only":["token","authorize"]}`, `pop_server: there is no endpoint "authorize", expected token, introspect, revoke, jwks or metadata`},
 		{"an unknown member", server, `{"issuers":["default"]}`, "unknown field"},
 	}
 	s := newSite(t, func(s *site) { s.config.Issuers["second"] = &Issuer{URL: "https://second.example.com"} })

@@ -29,8 +29,9 @@ type Signing struct {
 
 // AccessToken says what an issuer's access tokens look like.
 type AccessToken struct {
-	// The format of the tokens. `jwt`, which is the default, is a JWT access
-	// token as of RFC 9068.
+	// The format of the tokens. `jwt` is a JWT access token as of RFC 9068,
+	// which others can verify on their own. `opaque` is a random string, of
+	// which the store keeps what it stands for. Default: jwt.
 	Format string `json:"format,omitempty"`
 
 	// How long a token is valid. Default: 5m.
@@ -51,6 +52,9 @@ type Endpoints struct {
 
 	// The introspection endpoint (RFC 7662). Default: /oauth2/introspect
 	Introspect string `json:"introspect,omitempty"`
+
+	// The revocation endpoint (RFC 7009). Default: /oauth2/revoke
+	Revoke string `json:"revoke,omitempty"`
 
 	// The published keys (RFC 7517). Default: /oauth2/jwks
 	JWKS string `json:"jwks,omitempty"`
@@ -78,6 +82,10 @@ type Client struct {
 	// `resource`, RFC 8707) gets all. Default: the audience of the issuer.
 	// Accepts placeholders.
 	Audience []string `json:"audience,omitempty"`
+
+	// The format of the client's tokens: `jwt` or `opaque`. Default: that of
+	// the issuer.
+	AccessToken string `json:"access_token,omitempty"`
 
 	// `required`: the client gets no token unless it binds it to a key.
 	// `optional`: a request without a key gets an unbound token, which
@@ -110,11 +118,12 @@ type Issuer struct {
 	// placeholders.
 	Audience []string `json:"audience,omitempty"`
 
-	// The signing keys. Default: an ES256 key, made at first need and kept in
-	// Caddy's storage.
+	// The signing keys. Default: an ES256 key, made at the first start, kept in
+	// Caddy's storage and replaced every 30 days.
 	Signing *Signing `json:"signing,omitempty"`
 
-	// What must survive a restart. Default: `{"backend": "memory"}`
+	// Where the issuer keeps what must survive a restart: opaque tokens and
+	// revocations. Default: `{"backend": "file"}`
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=popauth.stores inline_key=backend"`
 
 	// The access tokens.
@@ -129,7 +138,7 @@ type Issuer struct {
 	url       string   // resolved
 	audience  []string // resolved, never empty
 	scopes    []string // all that clients may ask for
-	store     Backend
+	store     *handle
 	keys      *keys.Ring
 	tokens    *accesstoken.Service
 	clients   *client.Registry

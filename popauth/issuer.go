@@ -24,7 +24,7 @@ import (
 )
 
 // provision resolves and checks the configuration and puts the parts together.
-func (i *Issuer) provision(ctx caddy.Context, c clock.Clock, logger *zap.Logger) error {
+func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	var err error
 	if i.url, err = resolve("url", i.URL); err != nil {
 		return err
@@ -38,30 +38,37 @@ func (i *Issuer) provision(ctx caddy.Context, c clock.Clock, logger *zap.Logger)
 	if len(i.audience) == 0 {
 		i.audience = []string{i.url}
 	}
-	if i.store, err = loadBackend(ctx, i); err != nil {
+	backend, err := loadBackend(a.ctx, i)
+	if err != nil {
 		return err
 	}
-	if i.keys, err = i.Signing.ring(ctx, i.url, c, logger); err != nil {
+	if i.store, err = a.store(backend); err != nil {
+		return err
+	}
+	if err := i.checkAccessToken(); err != nil {
+		return err
+	}
+	if i.keys, err = i.ring(a, logger); err != nil {
 		return err
 	}
 	if i.clients, i.scopes, err = registry(i.Clients); err != nil {
 		return err
 	}
-	if err := i.provisionTokens(c); err != nil {
-		return err
-	}
+	i.provisionTokens(a.clock)
 	i.answering = &introspect.Answerer{Tokens: i.tokens}
 	return i.provisionEndpoints()
 }
 
-// provisionTokens sets up minting and verifying.
-func (i *Issuer) provisionTokens(c clock.Clock) error {
+// checkAccessToken sets the defaults of the access tokens and checks the rest.
+func (i *Issuer) checkAccessToken() error {
 	if i.AccessToken == nil {
 		i.AccessToken = new(AccessToken)
 	}
 	t := i.AccessToken
-	if t.Format != "" && t.Format != "jwt" {
-		return fmt.Errorf("access_token is %q, expected jwt", t.Format)
+	switch t.Format {
+	case "", "jwt", "opaque":
+	default:
+		return fmt.Errorf("access_token is %q, expected jwt or opaque", t.Format)
 	}
 	if t.Lifetime == 0 {
 		t.Lifetime = caddy.Duration(5 * time.Minute)
@@ -74,10 +81,16 @@ func (i *Issuer) provisionTokens(c clock.Clock) error {
 	default:
 		return fmt.Errorf("confirmation is %q, expected jwk or jkt", t.Confirmation)
 	}
+	return nil
+}
+
+// provisionTokens sets up minting and verifying.
+func (i *Issuer) provisionTokens(c clock.Clock) {
 	i.tokens = accesstoken.New(accesstoken.Config{
 		Issuer:   i.url,
-		Lifetime: time.Duration(t.Lifetime),
+		Lifetime: time.Duration(i.AccessToken.Lifetime),
 		Keys:     i.keys,
+		Store:    i.store,
 		Clock:    c,
 		Known: func(clientID string) bool {
 			_, ok := i.clients.Lookup(clientID)
@@ -88,9 +101,9 @@ func (i *Issuer) provisionTokens(c clock.Clock) error {
 		URL:                 i.url,
 		DefaultAudience:     i.audience,
 		Tokens:              i.tokens,
-		ConfirmByThumbprint: t.Confirmation == "jkt",
+		Opaque:              i.AccessToken.Format == "opaque",
+		ConfirmByThumbprint: i.AccessToken.Confirmation == "jkt",
 	}
-	return nil
 }
 
 // provisionEndpoints computes the paths and prints the metadata document from
@@ -101,7 +114,8 @@ func (i *Issuer) provisionEndpoints() error {
 	}
 	paths := map[string]string{}
 	for name, path := range map[string]*string{
-		"token": &i.Endpoints.Token, "introspect": &i.Endpoints.Introspect, "jwks": &i.Endpoints.JWKS,
+		"token": &i.Endpoints.Token, "introspect": &i.Endpoints.Introspect,
+		"revoke": &i.Endpoints.Revoke, "jwks": &i.Endpoints.JWKS,
 	} {
 		if *path == "" {
 			*path = "/oauth2/" + name
@@ -156,10 +170,11 @@ func storagePrefix(issuerURL string) string {
 }
 
 // ring sets up the signing keys.
-func (s *Signing) ring(ctx caddy.Context, issuerURL string, c clock.Clock, logger *zap.Logger) (*keys.Ring, error) {
-	if s == nil {
-		s = new(Signing)
+func (i *Issuer) ring(a *App, logger *zap.Logger) (*keys.Ring, error) {
+	if i.Signing == nil {
+		i.Signing = new(Signing)
 	}
+	s := i.Signing
 	given := make([]*keys.Given, 0, len(s.Keys))
 	for n, value := range s.Keys {
 		text, err := resolveSecret("signing_key", value)
@@ -173,11 +188,12 @@ func (s *Signing) ring(ctx caddy.Context, issuerURL string, c clock.Clock, logge
 		given = append(given, key)
 	}
 	ring, err := keys.NewRing(keys.Config{
-		Storage:   ctx.Storage(),
-		Prefix:    storagePrefix(issuerURL) + "/keys",
+		Storage:   a.ctx.Storage(),
+		Prefix:    storagePrefix(i.url) + "/keys",
 		Algorithm: s.Algorithm,
+		Lifetime:  time.Duration(i.AccessToken.Lifetime),
 		Given:     given,
-		Clock:     c,
+		Clock:     a.clock,
 		Notify:    func(e keys.Event) { logKeyEvent(logger, e) },
 	})
 	if err != nil {
@@ -219,7 +235,7 @@ func registry(clients []*Client) (*client.Registry, []string, error) {
 
 // resolve fills in the placeholders of a client.
 func (c *Client) resolve() (config client.Config, err error) {
-	config.ID, config.Grants = c.ID, c.Grants
+	config.ID, config.Grants, config.TokenFormat = c.ID, c.Grants, c.AccessToken
 	var failures [3]error
 	config.Scopes, failures[0] = resolveAll("scopes", c.Scopes)
 	config.Audience, failures[1] = resolveAll("audience", c.Audience)

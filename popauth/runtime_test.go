@@ -97,20 +97,20 @@ func TestMemorySurvivesReloads(t *testing.T) {
 }
 
 func TestMemorySurvivesAFailedReload(t *testing.T) {
-	const good = `{"issuers":{"default":{"url":"https://auth.example.com"}}}`
+	const good = `{"issuers":{"default":{"url":"https://auth.example.com","store":{"backend":"memory"}}}}`
 	tests := []struct {
 		name string
 		apps caddy.ModuleMap
 		want string
 	}{
 		{"popauth fails", caddy.ModuleMap{
-			"popauth": json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"nonsense"}}}`),
+			"popauth": json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"nonsense","store":{"backend":"memory"}}}}`),
 		}, "is not a URL"},
 		{"popauth can't be decoded", caddy.ModuleMap{
 			"popauth": json.RawMessage(`{"unknown":1}`),
 		}, "unknown field"},
 		{"another app fails after popauth", caddy.ModuleMap{
-			"popauth":              json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"https://auth.example.com"}}}`),
+			"popauth":              json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"https://auth.example.com","store":{"backend":"memory"}}}}`),
 			"popauth_test_failing": json.RawMessage(`{}`),
 		}, "failing as it should"},
 		{"a handler fails", caddy.ModuleMap{
@@ -152,7 +152,7 @@ func TestValidateChangesNothing(t *testing.T) {
 		provisioning.Lock()
 		defer provisioning.Unlock()
 		return caddy.Validate(configOf(running.storage, caddy.ModuleMap{
-			"popauth": json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"https://auth.example.com"}}}`),
+			"popauth": json.RawMessage(`{"replay_capacity":16777216,"issuers":{"default":{"url":"https://auth.example.com","store":{"backend":"memory"}}}}`),
 			"http":    json.RawMessage(`{"servers":{"s":{"routes":[{"handle":[{"handler":"pop_auth","nonce":"off","proof_max_age":"1h"}]}]}}}`),
 		}))
 	}()
@@ -184,7 +184,8 @@ func TestCleanupTwice(t *testing.T) {
 	mustHold(t, 0)
 }
 
-// Requests still drain while apps stop and after the next config has started.
+// Requests still drain while apps stop, and after the next config, which shares
+// the memory and the store, has started.
 func TestHandlersWorkAfterStop(t *testing.T) {
 	s := newSharedSite(t)
 	auth := s.auth(t, `{}`)
@@ -193,24 +194,32 @@ func TestHandlersWorkAfterStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin(s.signed(t, token)).through(auth).mustPass(t)
-	r := s.signed(t, token)
+	between, late := s.signed(t, token), s.signed(t, token)
+	next := newSharedSite(t, sharing(s))
 	cleanUp(t, s)
-	begin(r).through(auth).mustPass(t)
+	begin(between).through(auth).mustPass(t)
+
+	// after the last one there is nobody who would know of a revocation
+	cleanUp(t, next)
+	begin(late).through(auth).mustBeRefused(t, oauth.StoreUnavailable)
 }
 
-// Nothing may touch storage before the first request: opening it could make
-// keys for a config that is only validated.
+// Nothing may touch storage before a config is started: that could make keys
+// for one that is only validated.
 func TestProvisionTouchesNoStorage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(s *site) {
 		s.storage.down.Store(true)
 		s.config.Issuers["default"].Signing = nil
 	})
-	s.auth(t, `{}`)
+	s.provisionedAuth(t, `{}`)
 	server := s.server(t, `{}`)
 	begin(get("/.well-known/oauth-authorization-server")).through(server)
 	if got := s.storage.calls.Load(); got != 0 {
 		t.Errorf("storage was touched %d times before it was needed", got)
+	}
+	if got := s.backend.attempts.Load(); got != 0 {
+		t.Errorf("the store was opened %d times before it was needed", got)
 	}
 	begin(get("/oauth2/jwks")).through(server)
 	if s.storage.calls.Load() == 0 {

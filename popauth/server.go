@@ -23,7 +23,7 @@ func init() {
 
 // Server serves the endpoints of an issuer: the token endpoint, which binds
 // every token to the client's key, introspection, which relays the binding,
-// the published keys, and the metadata document (RFC 8414).
+// revocation, the published keys, and the metadata document (RFC 8414).
 //
 // The endpoints are at the paths the issuer says, compared byte for byte with
 // the path that the client sent, before any rewrite. All other requests are
@@ -33,8 +33,8 @@ type Server struct {
 	// with the id "default".
 	Issuer string `json:"issuer,omitempty"`
 
-	// Serve only these endpoints: `token`, `introspect`, `jwks`, `metadata`.
-	// Default: all.
+	// Serve only these endpoints: `token`, `introspect`, `revoke`, `jwks`,
+	// `metadata`. Default: all.
 	Only []string `json:"only,omitempty"`
 
 	issuer *Issuer
@@ -79,7 +79,7 @@ func (s *Server) Provision(ctx caddy.Context) error {
 func (s *Server) Validate() error {
 	for _, name := range s.Only {
 		if _, ok := services[name]; !ok {
-			return fmt.Errorf("pop_server: there is no endpoint %q, expected token, introspect, jwks or metadata", name)
+			return fmt.Errorf("pop_server: there is no endpoint %q, expected token, introspect, revoke, jwks or metadata", name)
 		}
 	}
 	return nil
@@ -89,6 +89,7 @@ func (s *Server) Validate() error {
 var services = map[string]func(*Server, http.ResponseWriter, *http.Request) *failure{
 	"token":      (*Server).token,
 	"introspect": (*Server).introspect,
+	"revoke":     (*Server).revoke,
 	"jwks":       (*Server).jwks,
 	"metadata":   (*Server).metadata,
 }
@@ -142,17 +143,27 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, endpoint issue.E
 	oauth.WriteError(w, f.refusal, f.authenticate)
 }
 
-// token is the token endpoint (RFC 6749 §3.2).
-func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
+// caller reads the form of a request and authenticates the client that sent it.
+//
+// A failure is a 401 only if the client used the Authorization field: RFC 6749
+// §5.2 wants that, and one that sent none would not know what to do with it.
+func (s *Server) caller(w http.ResponseWriter, r *http.Request) (oauth.Form, *client.Client, *failure) {
 	form, refusal := oauth.ReadForm(w, r)
 	if refusal != nil {
-		return &failure{refusal: refusal}
+		return form, nil, &failure{refusal: refusal}
 	}
 	c, usedHeader, refusal := s.issuer.clients.Authenticate(r.Header, form)
 	if refusal != nil {
-		// RFC 6749 §5.2: the 401 answers an Authorization field; a client that
-		// sent none would not know what to do with it
-		return &failure{refusal: refusal, authenticate: usedHeader}
+		return form, nil, &failure{refusal: refusal, authenticate: usedHeader}
+	}
+	return form, c, nil
+}
+
+// token is the token endpoint (RFC 6749 §3.2).
+func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
+	form, c, failed := s.caller(w, r)
+	if failed != nil {
+		return failed
 	}
 	answer, claims, refusal := s.issuer.issuing.Token(r.Context(), c, r.Header, form)
 	if refusal != nil {
@@ -167,20 +178,31 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
 // introspect is the introspection endpoint (RFC 7662). It never asks the caller
 // for a proof: a resource server has none to show.
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) *failure {
-	form, refusal := oauth.ReadForm(w, r)
-	if refusal != nil {
-		return &failure{refusal: refusal}
-	}
-	c, _, refusal := s.issuer.clients.Authenticate(r.Header, form)
-	if refusal != nil {
-		// RFC 7662 §2.3: always a 401
-		return &failure{refusal: refusal, authenticate: true}
+	form, c, failed := s.caller(w, r)
+	if failed != nil {
+		failed.authenticate = true // RFC 7662 §2.3: always a 401
+		return failed
 	}
 	answer, refusal := s.issuer.answering.Answer(r.Context(), c, form)
 	if refusal != nil {
 		return &failure{refusal: refusal, client: c}
 	}
 	return s.answer(w, answer)
+}
+
+// revoke is the revocation endpoint (RFC 7009). Its 200 has no body (§2.2).
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) *failure {
+	form, c, failed := s.caller(w, r)
+	if failed != nil {
+		return failed
+	}
+	if refusal := s.issuer.issuing.Revoke(r.Context(), c, form); refusal != nil {
+		return &failure{refusal: refusal, client: c}
+	}
+	s.logger.Debug("token revoked", zap.String("issuer", s.issuer.url), zap.String("client_id", c.ID()))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
 }
 
 // answer writes a 200.
@@ -209,8 +231,8 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) *failure {
 	return nil
 }
 
-// document writes a public JSON document. Five minutes of caching are a third
-// of the time for which a new key is published before it signs.
+// document writes a public JSON document. Five minutes of caching are a small
+// part of the hour for which a new key is published before it signs.
 func (s *Server) document(w http.ResponseWriter, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

@@ -51,6 +51,7 @@ func TestServerPassesOnWhatIsNotItsOwn(t *testing.T) {
 		{"/oauth2/token", true},
 		{"/oauth2/token?a=b", true},
 		{"/inspect", true},
+		{"/oauth2/revoke", true},
 		{"/oauth2/jwks", true},
 		{"/.well-known/oauth-authorization-server", true},
 
@@ -68,7 +69,6 @@ func TestServerPassesOnWhatIsNotItsOwn(t *testing.T) {
 		{"/oauth2/./token", false},
 		{"/x/../oauth2/token", false},
 		{"/oauth2/token;x", false},
-		{"/oauth2/revoke", false},
 		{"/.well-known/openid-configuration", false},
 	}
 	for _, tt := range tests {
@@ -105,10 +105,10 @@ func TestServerOnly(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	paths := map[string]string{
-		"token": "/oauth2/token", "introspect": "/oauth2/introspect", "jwks": "/oauth2/jwks",
-		"metadata": "/.well-known/oauth-authorization-server",
+		"token": "/oauth2/token", "introspect": "/oauth2/introspect", "revoke": "/oauth2/revoke",
+		"jwks": "/oauth2/jwks", "metadata": "/.well-known/oauth-authorization-server",
 	}
-	for _, only := range [][]string{{"token"}, {"introspect"}, {"jwks", "metadata"}, {"token", "introspect", "jwks", "metadata"}, {}} {
+	for _, only := range [][]string{{"token"}, {"introspect"}, {"revoke"}, {"jwks", "metadata"}, {"token", "introspect", "revoke", "jwks", "metadata"}, {}} {
 		config, err := json.Marshal(map[string]any{"only": only})
 		if err != nil {
 			t.Fatal(err)
@@ -134,6 +134,7 @@ func TestServerMethods(t *testing.T) {
 	}{
 		{"/oauth2/token", "POST", []string{"GET", "HEAD", "PUT", "OPTIONS", "post"}},
 		{"/oauth2/introspect?token=x", "POST", []string{"GET", "DELETE"}},
+		{"/oauth2/revoke", "POST", []string{"GET", "HEAD", "DELETE", "OPTIONS"}},
 		{"/oauth2/jwks", "GET, HEAD", []string{"POST", "PUT", "OPTIONS", "get"}},
 		{"/.well-known/oauth-authorization-server", "GET, HEAD", []string{"POST"}},
 	}
@@ -187,7 +188,7 @@ func TestServerPublishesItsMetadata(t *testing.T) {
 	s := newSite(t, func(s *site) {
 		i := s.config.Issuers["default"]
 		i.URL = issuerURL + "/tenant"
-		i.Endpoints = &Endpoints{Token: "/token"}
+		i.Endpoints = &Endpoints{Token: "/token", Revoke: "/end"}
 	})
 	server := s.server(t, `{}`)
 	x := begin(get("/.well-known/oauth-authorization-server/tenant")).through(server)
@@ -205,8 +206,14 @@ func TestServerPublishesItsMetadata(t *testing.T) {
 	if got := fmt.Sprint(metadata["scopes_supported"]); got != "[reports:read reports:write]" {
 		t.Errorf("got scopes %s", got)
 	}
+	if got := metadata["revocation_endpoint"]; got != issuerURL+"/tenant/end" {
+		t.Errorf("got revocation_endpoint %v", got)
+	}
+	if got := fmt.Sprint(metadata["revocation_endpoint_auth_methods_supported"]); got != "[client_secret_basic client_secret_post]" {
+		t.Errorf("got ways to authenticate to it %s", got)
+	}
 	// what it names is there, under the path of the issuer
-	for _, name := range []string{"token_endpoint", "introspection_endpoint", "jwks_uri"} {
+	for _, name := range []string{"token_endpoint", "introspection_endpoint", "revocation_endpoint", "jwks_uri"} {
 		path, ok := strings.CutPrefix(metadata[name].(string), issuerURL)
 		if !ok || !strings.HasPrefix(path, "/tenant/") {
 			t.Errorf("got %s %v", name, metadata[name])
@@ -280,6 +287,8 @@ func TestServerRefuses(t *testing.T) {
 		{"a wrong secret in the header", "/oauth2/token", url.Values{}, wrong, 401, "invalid_client", true},
 		{"a wrong secret in the body", "/oauth2/token", url.Values{"client_id": {"reports"}, "client_secret": {"wrong"}}, anonymous, 400, "invalid_client", false},
 		{"nobody", "/oauth2/token", url.Values{}, anonymous, 400, "invalid_client", false},
+		{"a wrong secret in the header, to revoke", "/oauth2/revoke", url.Values{"token": {"x"}}, wrong, 401, "invalid_client", true},
+		{"nobody who revokes", "/oauth2/revoke", url.Values{"token": {"x"}}, anonymous, 400, "invalid_client", false},
 		{"nobody who introspects", "/oauth2/introspect", url.Values{"token": {"x"}}, anonymous, 401, "invalid_client", true},
 		{"no grant type", "/oauth2/token", url.Values{}, nil, 400, "invalid_request", false},
 		{"another grant type", "/oauth2/token", url.Values{"grant_type": {"password"}}, nil, 400, "unsupported_grant_type", false},
@@ -288,6 +297,9 @@ func TestServerRefuses(t *testing.T) {
 		{"a parameter in the query", "/oauth2/token?grant_type=client_credentials", url.Values{}, nil, 400, "invalid_request", false},
 		{"a token in the query", "/oauth2/introspect?token=x", url.Values{}, nil, 400, "invalid_request", false},
 		{"no token", "/oauth2/introspect", url.Values{}, nil, 400, "invalid_request", false},
+		{"no token to revoke", "/oauth2/revoke", url.Values{}, nil, 400, "invalid_request", false},
+		{"a token to revoke in the query", "/oauth2/revoke?token=x", url.Values{"token": {"x"}}, nil, 400, "invalid_request", false},
+		{"two tokens to revoke", "/oauth2/revoke", url.Values{"token": {"x", "y"}}, nil, 400, "invalid_request", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

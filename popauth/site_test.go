@@ -43,6 +43,7 @@ const (
 type site struct {
 	config  *App // before Provision; a change may edit it
 	storage *storage
+	backend *fault // of issuers that name no store
 
 	ctx    caddy.Context
 	app    *App
@@ -70,8 +71,8 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 func newSharedSite(t testing.TB, changes ...func(*site)) *site {
 	t.Helper()
 	s := &site{
-		storage: newStorage(t),
-		signer:  fixture.Load(t, "p384"), key: fixture.Load(t, "p256"), thief: fixture.Load(t, "p256-thief"),
+		storage: newStorage(t), backend: newFault(t),
+		signer: fixture.Load(t, "p384"), key: fixture.Load(t, "p256"), thief: fixture.Load(t, "p256-thief"),
 		config: &App{Issuers: map[string]*Issuer{"default": {
 			URL: issuerURL, Audience: []string{place},
 			Signing: &Signing{Keys: []string{privateKey(t, "p384")}},
@@ -84,6 +85,17 @@ func newSharedSite(t testing.TB, changes ...func(*site)) *site {
 	}
 	for _, change := range changes {
 		change(s)
+	}
+	for id, iss := range s.config.Issuers {
+		complete := *iss
+		if iss.StoreRaw == nil {
+			complete.StoreRaw = s.backend.raw
+		}
+		if iss.Signing == nil && id != "default" {
+			// one that is made is made beside the test, which may have ended
+			complete.Signing = &Signing{Keys: []string{privateKey(t, "p384")}}
+		}
+		s.config.Issuers[id] = &complete
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	s.logger, s.logs = zap.New(core), logs
@@ -127,6 +139,7 @@ func appIn(t testing.TB, ctx caddy.Context) *App {
 		t.Fatal(err)
 	}
 	app := mod.(*App)
+	app.ctx.Context = t.Context() // what the app has started ends with the test
 	t.Cleanup(func() {
 		if err := app.Cleanup(); err != nil {
 			t.Errorf("cleaning up: %v", err)
@@ -145,15 +158,22 @@ func (s *site) load(id, config string) (any, error) {
 // auth is a pop_auth that is in use.
 func (s *site) auth(t testing.TB, config string) *Auth {
 	t.Helper()
-	mod, err := s.load("http.handlers.pop_auth", config)
-	if err != nil {
-		t.Fatalf("loading pop_auth: %v", err)
-	}
+	a := s.provisionedAuth(t, config)
 	if err := s.app.Start(); err != nil {
 		t.Fatalf("starting: %v", err)
 	}
 	if s.clock != nil {
 		s.clock.Advance(10 * time.Minute) // past the fence that a new window has raised
+	}
+	return a
+}
+
+// provisionedAuth is a pop_auth of a configuration that is not started yet.
+func (s *site) provisionedAuth(t testing.TB, config string) *Auth {
+	t.Helper()
+	mod, err := s.load("http.handlers.pop_auth", config)
+	if err != nil {
+		t.Fatalf("loading pop_auth: %v", err)
 	}
 	a := mod.(*Auth)
 	a.logger = s.logger
@@ -175,15 +195,15 @@ func (s *site) server(t testing.TB, config string) *Server {
 // token asks the token endpoint for a token that is bound to the key.
 func (s *site) token(t testing.TB) string {
 	t.Helper()
-	form := url.Values{"grant_type": {"client_credentials"}, "cnf_key": {base64.StdEncoding.EncodeToString(s.key.JSON(t))}}
-	x := begin(post("/oauth2/token", form)).through(s.server(t, `{"only":["token"]}`))
-	var response struct {
-		AccessToken string `json:"access_token"`
-	}
-	if err := json.Unmarshal(x.Body.Bytes(), &response); err != nil || response.AccessToken == "" {
-		t.Fatalf("no token, but %d %s", x.Code, x.Body)
-	}
-	return response.AccessToken
+	return accessToken(t, begin(s.tokenRequest(t)).through(s.server(t, `{"only":["token"]}`)))
+}
+
+// tokenRequest is a request for a token that is bound to the key.
+func (s *site) tokenRequest(t testing.TB) *http.Request {
+	t.Helper()
+	return post("/oauth2/token", url.Values{
+		"grant_type": {"client_credentials"}, "cnf_key": {base64.StdEncoding.EncodeToString(s.key.JSON(t))},
+	})
 }
 
 // mint signs a token by hand. The changes are laid over its claims, where nil

@@ -4,10 +4,14 @@ package popauth
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
 	"github.com/popauth/caddy-popauth/popauth/store"
@@ -15,18 +19,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(MemoryStore{})
-}
-
-// Backend is a module of the namespace popauth.stores: a place for what must
-// survive.
-type Backend interface {
-	// Identity tells apart two stores of the same backend. Two configurations
-	// with the same identity share one open store.
-	Identity() string
-
-	// Open opens the store. It is called at most once for an identity, and
-	// never while the configuration is only validated.
-	Open(ctx context.Context) (store.Store, error)
+	caddy.RegisterModule(FileStore{})
 }
 
 // MemoryStore keeps everything in the memory of the process. All is lost with
@@ -56,14 +49,120 @@ func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (*MemoryStore) Identity() string { return "" }
 
 // Open makes an empty store.
-func (*MemoryStore) Open(context.Context) (store.Store, error) {
+func (*MemoryStore) Open(context.Context, StoreHost) (store.Store, error) {
 	return store.NewMemory(clock.System), nil
+}
+
+// FileStore keeps everything in one file of a local disk (bbolt), which is what
+// a single node needs. What was answered is in the file before the answer goes
+// out, and survives a crash.
+//
+// The file is for one process. It can't be on a network file system.
+type FileStore struct {
+	// The path of the file, which is made if it does not exist. Default:
+	// `popauth/store.db` in Caddy's data directory. Accepts placeholders.
+	Path string `json:"path,omitempty"`
+
+	path string // resolved and absolute
+}
+
+// CaddyModule returns the Caddy module information.
+func (FileStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "popauth.stores.file",
+		New: func() caddy.Module { return new(FileStore) },
+	}
+}
+
+// UnmarshalCaddyfile sets up the store. Syntax:
+//
+//	store file [<path>]
+func (f *FileStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the name
+	if d.NextArg() {
+		f.Path = d.Val()
+		if f.Path == "" {
+			return d.Err("the path is empty, expected: store file [<path>]")
+		}
+	}
+	if d.Next() {
+		return d.Err("the file store has one option, expected: store file [<path>]")
+	}
+	return nil
+}
+
+// Provision resolves the path. It does not look at the file.
+func (f *FileStore) Provision(caddy.Context) error {
+	f.path = filepath.Join(caddy.AppDataDir(), "popauth", "store.db")
+	if f.Path != "" {
+		var err error
+		if f.path, err = resolve("path", f.Path); err != nil {
+			return err
+		}
+	}
+	var err error
+	f.path, err = filepath.Abs(f.path)
+	return err
+}
+
+// Identity is the absolute path.
+func (f *FileStore) Identity() string { return f.path }
+
+// Open opens the file.
+func (f *FileStore) Open(ctx context.Context, host StoreHost) (store.Store, error) {
+	// nodes that share Caddy's storage have a file each, often at the same path;
+	// with one number for all of them, each would take its own for a backup
+	instance, err := caddy.InstanceID()
+	if err != nil {
+		return nil, fmt.Errorf("telling this node from others: %w", err)
+	}
+	return store.OpenFile(ctx, store.FileConfig{
+		Path:       f.path,
+		Clock:      clock.System,
+		Generation: generation{host: host, identity: instance.String() + " " + f.path},
+		Notify:     func(e store.Event) { logStoreEvent(host.Logger(), f.path, e) },
+	})
+}
+
+// generation is the store's generation in the storage of the config that runs.
+type generation struct {
+	host     StoreHost
+	identity string
+}
+
+// loadTimeout bounds what Caddy's storage may take for a generation: whoever
+// opens the store waits for it.
+const loadTimeout = 10 * time.Second
+
+// Load implements store.Generation.
+func (g generation) Load(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	return store.NewGeneration(g.host.Storage(), g.identity).Load(ctx)
+}
+
+// Store implements store.Generation.
+func (g generation) Store(ctx context.Context, number uint64) error {
+	return store.NewGeneration(g.host.Storage(), g.identity).Store(ctx, number)
+}
+
+// logStoreEvent tells the operator that something is wrong with a store that
+// works.
+func logStoreEvent(logger *zap.Logger, path string, e store.Event) {
+	fields := []zap.Field{zap.String("path", path)}
+	if e.Damaged > 0 {
+		fields = append(fields, zap.Uint64("damaged", e.Damaged))
+	}
+	if e.Err != nil {
+		fields = append(fields, zap.Error(e.Err))
+	}
+	logger.Error(e.Message, fields...)
 }
 
 // loadBackend loads the store module of an issuer.
 func loadBackend(ctx caddy.Context, i *Issuer) (Backend, error) {
 	if i.StoreRaw == nil {
-		return new(MemoryStore), nil
+		i.StoreRaw = json.RawMessage(`{"backend":"file"}`)
 	}
 	mod, err := ctx.LoadModule(i, "StoreRaw")
 	if err != nil {
@@ -76,4 +175,8 @@ func loadBackend(ctx caddy.Context, i *Issuer) (Backend, error) {
 var (
 	_ Backend               = (*MemoryStore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
+	_ Backend               = (*FileStore)(nil)
+	_ caddy.Provisioner     = (*FileStore)(nil)
+	_ caddyfile.Unmarshaler = (*FileStore)(nil)
+	_ store.Generation      = generation{}
 )

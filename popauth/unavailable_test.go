@@ -3,7 +3,6 @@
 package popauth
 
 import (
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -42,14 +41,15 @@ func mustRetryLater(t *testing.T, s *site, x *exchange, reason oauth.Reason) {
 	if x.err != nil {
 		shown += x.err.Error()
 	}
-	if strings.Contains(shown, errDown.Error()) {
+	if strings.Contains(shown, errDown.Error()) || strings.Contains(shown, errFault.Error()) {
 		t.Errorf("the client is shown %q", shown)
 	}
 	lines := s.lines()
 	if len(lines) != 1 || lines[0]["level"] != zapcore.ErrorLevel || lines[0]["reason"] != string(reason) {
 		t.Fatalf("got %v, want one line of level ERROR for %s", lines, reason)
 	}
-	if text, _ := lines[0]["error"].(string); reason == oauth.KeysUnavailable && !strings.Contains(text, errDown.Error()) {
+	cause := map[oauth.Reason]error{oauth.KeysUnavailable: errDown, oauth.StoreUnavailable: errFault}[reason]
+	if text, _ := lines[0]["error"].(string); !strings.Contains(text, cause.Error()) {
 		t.Errorf("the log does not say why: %v", lines[0])
 	}
 }
@@ -58,11 +58,7 @@ func mustRetryLater(t *testing.T, s *site, x *exchange, reason oauth.Reason) {
 func TestEndpointsWithoutKeys(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]func(*testing.T, *site) *http.Request{
-		"token": func(t *testing.T, s *site) *http.Request {
-			return post("/oauth2/token", url.Values{
-				"grant_type": {"client_credentials"}, "cnf_key": {base64.StdEncoding.EncodeToString(s.key.JSON(t))},
-			})
-		},
+		"token": func(t *testing.T, s *site) *http.Request { return s.tokenRequest(t) },
 		"introspection": func(t *testing.T, s *site) *http.Request {
 			return post("/oauth2/introspect", url.Values{"token": {s.mint(t, nil)}})
 		},
@@ -100,7 +96,7 @@ func TestAuthWithoutKeys(t *testing.T) {
 func TestAuthWithoutKeysStillRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	s := keyless(t)
-	auth := s.auth(t, `{}`)
+	auth := s.provisionedAuth(t, `{}`)
 	r := get("/reports")
 	r.Header.Set("Authorization", "DPoP nonsense")
 	begin(r).through(auth).mustBeRefused(t, oauth.TokenMalformed)
@@ -156,4 +152,94 @@ func TestKeyEventsAreLogged(t *testing.T) {
 	if entries[1].Level != zapcore.ErrorLevel || entries[1].ContextMap()["error"] != "on fire" {
 		t.Errorf("got %v, want an ERROR line with the cause", entries[1])
 	}
+}
+
+// troubles are the ways in which a store has no answer.
+var troubles = map[string]func(*fault){
+	"it can't be opened":         func(f *fault) { f.shut.Store(true) },
+	"it has answered nothing":    func(f *fault) { f.down.Store(true) },
+	"opening it ends in a panic": func(f *fault) { f.panics.Store(true) },
+}
+
+// Abuse rows T35, I06, V04 and R25: unknown is never an answer. Neither is a
+// token issued that nobody could judge, nor one accepted that may have been
+// revoked, nor one reported as revoked that is not, nor as one that never was.
+func TestStoreIsDown(t *testing.T) {
+	t.Parallel()
+	opaque := "pop_at_" + strings.Repeat("A", 43)
+	tests := []struct {
+		name    string
+		format  string
+		request func(*testing.T, *site) *http.Request
+	}{
+		{"a JWT is asked for", "jwt", func(t *testing.T, s *site) *http.Request { return s.tokenRequest(t) }},
+		{"an opaque token is asked for", "opaque", func(t *testing.T, s *site) *http.Request { return s.tokenRequest(t) }},
+		{"a JWT is introspected", "jwt", func(t *testing.T, s *site) *http.Request { return s.introspection(s.mint(t, nil)) }},
+		{"an opaque token is introspected", "opaque", func(_ *testing.T, s *site) *http.Request { return s.introspection(opaque) }},
+		{"a JWT is revoked", "jwt", func(t *testing.T, s *site) *http.Request { return s.revocation(s.mint(t, nil)) }},
+		{"an opaque token is revoked", "opaque", func(_ *testing.T, s *site) *http.Request { return s.revocation(opaque) }},
+		{"a JWT is used", "jwt", func(t *testing.T, s *site) *http.Request { return s.signed(t, s.mint(t, nil)) }},
+		{"an opaque token is used", "opaque", func(t *testing.T, s *site) *http.Request { return s.signed(t, opaque) }},
+	}
+	for trouble, cause := range troubles {
+		for _, tt := range tests {
+			t.Run(tt.name+" and "+trouble, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, formats[tt.format])
+				cause(s.backend)
+				auth, server := s.provisionedAuth(t, `{}`), s.server(t, `{}`)
+				r := tt.request(t, s)
+				x := begin(r).through(server, auth)
+				if r.URL.Path == "/reports" {
+					x.mustBeRefused(t, oauth.StoreUnavailable)
+					mustChallenge(t, x.Header(), "-")
+				} else {
+					x.mustAnswer(t, http.StatusServiceUnavailable, "temporarily_unavailable")
+				}
+				mustRetryLater(t, s, x, oauth.StoreUnavailable)
+			})
+		}
+	}
+}
+
+// Once the revocations are read, they are known without the store: JWTs are
+// judged while it is down, and new ones are issued. What needs it says so.
+func TestStoreGoesDown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(s *site) { s.config.Issuers["default"].Clients[1].AccessToken = "opaque" })
+	auth, server := s.auth(t, `{"allow_unbound_tokens":true}`), s.server(t, `{}`)
+	jwt, revoked := s.token(t), s.token(t)
+	begin(s.revocation(revoked)).through(server).mustBeDone(t)
+	r := post("/oauth2/token", url.Values{"grant_type": {"client_credentials"}})
+	r.SetBasicAuth("loose", "loose-secret")
+	opaque := accessToken(t, begin(r.Clone(t.Context())).through(server))
+
+	s.backend.down.Store(true)
+	begin(s.signed(t, jwt)).through(auth).mustPass(t)
+	begin(s.signed(t, revoked)).through(auth).mustBeRefused(t, oauth.TokenRevoked)
+	begin(s.signed(t, s.token(t))).through(auth).mustPass(t)
+	begin(s.introspection(jwt)).through(server).mustBeActive(t, true)
+
+	use := get("/reports")
+	use.Header.Set("Authorization", "Bearer "+opaque)
+	begin(use.Clone(t.Context())).through(auth).mustBeRefused(t, oauth.StoreUnavailable)
+	begin(s.introspection(opaque)).through(server).mustAnswer(t, http.StatusServiceUnavailable, "temporarily_unavailable")
+	begin(s.revocation(jwt)).through(server).mustAnswer(t, http.StatusServiceUnavailable, "temporarily_unavailable")
+	// to be safe: it may have come to the disk
+	begin(s.signed(t, jwt)).through(auth).mustBeRefused(t, oauth.TokenRevoked)
+
+	s.backend.down.Store(false)
+	begin(use).through(auth).mustPass(t)
+}
+
+// A store that is well again is used again, without a reload.
+func TestStoreComesBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.backend.down.Store(true)
+	auth := s.auth(t, `{}`)
+	token := s.mint(t, nil)
+	begin(s.signed(t, token)).through(auth).mustBeRefused(t, oauth.StoreUnavailable)
+	s.backend.down.Store(false)
+	begin(s.signed(t, token)).through(auth).mustPass(t)
 }
