@@ -51,8 +51,11 @@ func (s *Service) Mint(ctx context.Context, g Grant) (string, *Claims, *oauth.Re
 		return "", nil, refusal
 	}
 	// in the second in which the store was made, the cut-off fraction would
-	// make the token look older than the store, and it would be refused
-	issued := s.clock.Now().Truncate(time.Second)
+	// make the token look older than the store, and it would be refused. exp is
+	// counted from now all the same: since is far ahead if the clock was set
+	// back, and tokens must not live the longer for it
+	now := s.clock.Now().Truncate(time.Second)
+	issued := now
 	if issued.Before(since) {
 		issued = since
 	}
@@ -64,7 +67,7 @@ func (s *Service) Mint(ctx context.Context, g Grant) (string, *Claims, *oauth.Re
 		Audience:     g.Audience,
 		Scope:        g.Scope,
 		IssuedAt:     issued,
-		Expires:      issued.Add(s.lifetime),
+		Expires:      now.Add(s.lifetime),
 		Confirmation: g.Confirmation,
 	}
 	if g.Opaque {

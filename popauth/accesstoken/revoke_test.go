@@ -296,10 +296,25 @@ func TestMintInTheFirstSecondOfTheStore(t *testing.T) {
 			if ahead := minted.IssuedAt.Sub(c.Now()); ahead >= time.Second || minted.IssuedAt.Before(start) {
 				t.Errorf("iat %v with a store of %v at %v", minted.IssuedAt, start, c.Now())
 			}
-			if got := minted.Expires.Sub(minted.IssuedAt); got != 5*time.Minute {
-				t.Errorf("exp - iat = %v, want 5m", got)
+			if got, want := minted.Expires, c.Now().Truncate(time.Second).Add(5*time.Minute); !got.Equal(want) {
+				t.Errorf("exp %v, want %v", got, want)
 			}
 			wantReason(t, s, token, "")
+		}
+	})
+}
+
+// The clock was set back behind the time since when the store is complete.
+func TestMintWithAStoreOfTheFutureMakesNoLongerTokens(t *testing.T) {
+	t.Parallel()
+	bothFormats(t, func(t *testing.T, opaque bool) {
+		c := clock.NewFake(start)
+		s := serviceOn(t, c, issuerURL, store.NewMirror(store.NewMemory(c), c), "p256")
+		c.Step(-time.Hour)
+		token, minted := mint(t, s, opaque)
+		wantReason(t, s, token, "")
+		if got, want := minted.Expires, c.Now().Truncate(time.Second).Add(5*time.Minute); !got.Equal(want) {
+			t.Errorf("exp %v, want %v", got, want)
 		}
 	})
 }

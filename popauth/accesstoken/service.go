@@ -82,3 +82,6 @@ func New(c Config) *Service {
 
 // Issuer is the URL that the tokens carry as iss.
 func (s *Service) Issuer() string { return s.issuer }
+
+// Lifetime is how long a token is valid.
+func (s *Service) Lifetime() time.Duration { return s.lifetime }

@@ -44,7 +44,7 @@ func (i *Issuer) clientCredentials(ctx context.Context, c *client.Client, f oaut
 	if refusal != nil {
 		return nil, nil, refusal
 	}
-	response, refusal := respond(token, claims)
+	response, refusal := respond(token, claims, i.Tokens.Lifetime())
 	if refusal != nil {
 		return nil, nil, refusal
 	}

@@ -19,14 +19,14 @@ type Response struct {
 
 // respond is the response with a minted token. A token that would be refused
 // wherever it is sent, for its size, is refused here, where it can be mended.
-func respond(token string, c *accesstoken.Claims) (*Response, *oauth.Refusal) {
+func respond(token string, c *accesstoken.Claims, lifetime time.Duration) (*Response, *oauth.Refusal) {
 	if len(token) > accesstoken.MaxSize {
 		return nil, oauth.Refuse(oauth.ScopeInvalid, "the token would be larger than 8 KiB, ask for fewer scopes or resources")
 	}
 	return &Response{
 		AccessToken: token,
 		TokenType:   c.Type(),
-		ExpiresIn:   int64(c.Expires.Sub(c.IssuedAt) / time.Second),
+		ExpiresIn:   int64(lifetime / time.Second),
 		Scope:       c.Scope,
 	}, nil
 }
