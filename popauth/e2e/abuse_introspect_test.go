@@ -70,7 +70,7 @@ func TestIntrospectionTellsNothingOfTokensThatAreNotActive(t *testing.T) {
 				}
 			})
 		}
-		s.introspects(t, h.c, h.token, h.key)
+		s.introspects(t, h.c, h.token, h.key, jwtClient)
 		s.honest(t, h.c, h.key)
 	}
 }

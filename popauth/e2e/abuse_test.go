@@ -15,7 +15,7 @@ import (
 
 // The abuse tables are hostile requests, each with the answer it must get. The
 // ids in their names sort them: T is for the token endpoint, I for
-// introspection, J for the published keys and R for the API.
+// introspection, V for revocation, J for the published keys and R for the API.
 
 // abuseGlobals is the authorization server of the abuse tables. It signs with
 // a key that the tests have too, so that they can make tokens which are wrong
@@ -25,8 +25,13 @@ const abuseGlobals = `
 		issuer https://auth.localhost:$HTTPS
 		audience https://api.example.com
 		signing_key {file.$DIR/issuer.json}
+		store file $DIR/store.db
 		client reports reports-secret {
 			scopes reports:read reports:write
+		}
+		client sealed sealed-secret {
+			scopes reports:read reports:write
+			access_token opaque
 		}
 		client cc:odd/1 "p%:+ &a~/=secret\"<>"
 		client other other-secret
@@ -44,6 +49,7 @@ const abuseGlobals = `
 		issuer https://auth.localhost:$HTTPS/jkt
 		audience https://api.example.com
 		signing_key {file.$DIR/issuer.json}
+		store file $DIR/store.db
 		access_token {
 			confirmation jkt
 		}

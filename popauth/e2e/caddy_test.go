@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -33,7 +35,7 @@ type server struct {
 	stdin io.Closer
 	done  chan struct{} // closed when the process has ended
 	born  int           // length of the log when the process was started
-	kept  bool          // an earlier process has left certificates
+	turn  atomic.Uint64 // of the formats of tokens, see honest
 }
 
 // startup is how long a child may take to listen. It is no assertion on time,
@@ -122,22 +124,27 @@ func (s *server) run(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.kept = s.cmd != nil
-	s.cmd, s.stdin, s.done = cmd, stdin, make(chan struct{})
+	if s.cmd == nil {
+		t.Cleanup(func() { s.finish(t) })
+	}
+	done := make(chan struct{})
+	s.cmd, s.stdin, s.done = cmd, stdin, done
 	go func() {
-		defer close(s.done)
+		defer close(done)
 		_ = cmd.Wait()
 	}()
-	t.Cleanup(func() {
-		s.stop()
-		if printed := s.printed(t); strings.Contains(printed, "DATA RACE") {
-			t.Errorf("the race detector spoke up in Caddy:\n%s", printed)
-		}
-		if t.Failed() {
-			t.Logf("Caddy printed:\n%s\nand logged:\n%s", s.printed(t), s.log(t))
-		}
-	})
 	s.awaitCertificates(t)
+}
+
+// finish stops the server at the end of the test, and tells what it said.
+func (s *server) finish(t *testing.T) {
+	s.stop()
+	if printed := s.printed(t); strings.Contains(printed, "DATA RACE") {
+		t.Errorf("the race detector spoke up in Caddy:\n%s", printed)
+	}
+	if t.Failed() {
+		t.Logf("Caddy printed:\n%s\nand logged:\n%s", s.printed(t), s.log(t))
+	}
 }
 
 // awaitCertificates returns when the server listens and has a certificate for
@@ -159,36 +166,44 @@ func (s *server) awaitCertificates(t *testing.T) {
 	}
 }
 
-// ready reads in the log whether the server serves all its names.
+// ready says whether the server serves all its names. The log says which those
+// are, but not when the certificates are there.
 func (s *server) ready(t *testing.T) bool {
 	t.Helper()
-	serving, waiting := false, map[any]bool{}
+	serving, names := false, []any(nil)
 	for _, entry := range s.entries(t, s.born) {
 		switch entry["msg"] {
 		case "enabling automatic TLS certificate management":
-			for _, name := range entry["domains"].([]any) {
-				waiting[name] = true
-			}
-		case "certificate obtained successfully":
-			delete(waiting, entry["identifier"])
+			names = append(names, entry["domains"].([]any)...)
 		case "serving initial configuration":
 			serving = true
 		}
 	}
-	if s.kept {
-		return serving // certificates are in storage from an earlier run
+	return serving && !slices.ContainsFunc(names, func(name any) bool { return !s.hasCertificate(name.(string)) })
+}
+
+// hasCertificate says whether the server has a certificate for a name.
+func (s *server) hasCertificate(name string) bool {
+	conn, err := tls.Dial("tcp", s.address(), &tls.Config{
+		ServerName: name, InsecureSkipVerify: true, // only to see whether there is one
+	})
+	if err != nil {
+		return false
 	}
-	return serving && len(waiting) == 0
+	_ = conn.Close()
+	return true
 }
 
 // stop ends the process as an operator would, and waits for it.
-func (s *server) stop() {
-	select {
-	case <-s.done:
-		return
-	default:
-	}
-	_ = s.cmd.Process.Signal(os.Interrupt)
+func (s *server) stop() { s.end(os.Interrupt) }
+
+// kill ends the process without a warning.
+func (s *server) kill() { s.end(os.Kill) }
+
+// end sends the process a signal and waits for its end. It returns the exit
+// code, which is -1 if the process was killed.
+func (s *server) end(signal os.Signal) int {
+	_ = s.cmd.Process.Signal(signal)
 	select {
 	case <-s.done:
 	case <-time.After(startup):
@@ -196,6 +211,7 @@ func (s *server) stop() {
 		<-s.done
 	}
 	_ = s.stdin.Close()
+	return s.cmd.ProcessState.ExitCode()
 }
 
 func (s *server) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.https)) }
@@ -300,19 +316,33 @@ func (s *server) client(t *testing.T, protocol string) *http.Client {
 	}
 }
 
+// lastPort is the port that was found last. Ports are looked for beneath those
+// that systems give to outgoing connections: a server that is down for a moment
+// must find its own free again. And none is used twice, since Caddy shares its
+// ports with whoever else wants them (SO_REUSEPORT).
+var lastPort atomic.Uint32
+
+const firstPort, manyPorts = 10000, 20000
+
+func init() { lastPort.Store(rand.Uint32N(manyPorts)) }
+
 // freePorts finds ports that nobody listens on.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var ports []int
+	for range manyPorts {
+		port := firstPort + int(lastPort.Add(1)%manyPorts)
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer l.Close() // only when all are found, so that they differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("no free ports")
+	return nil
 }
 
 // site is the URL of a path on one of the server's sites.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -22,19 +23,28 @@ type answer struct {
 	proto  string
 }
 
-// do sends a request and reads the answer.
-func do(t *testing.T, c *http.Client, r *http.Request) answer {
-	t.Helper()
+// send sends a request and reads the answer.
+func send(c *http.Client, r *http.Request) (answer, error) {
 	resp, err := c.Do(r)
 	if err != nil {
-		t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatalf("reading the answer of %s %s: %v", r.Method, r.URL, err)
+		return answer{}, fmt.Errorf("reading the answer of %s %s: %w", r.Method, r.URL, err)
 	}
-	return answer{resp.StatusCode, resp.Header, string(body), resp.Proto}
+	return answer{resp.StatusCode, resp.Header, string(body), resp.Proto}, nil
+}
+
+// do is send for a request that must be answered.
+func do(t *testing.T, c *http.Client, r *http.Request) answer {
+	t.Helper()
+	got, err := send(c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 // newRequest makes a request with the header fields in pairs.
@@ -78,12 +88,28 @@ func (s *server) post(t *testing.T, c *http.Client, path string, form url.Values
 	return do(t, c, newRequest(t, http.MethodPost, s.site("auth", path), form.Encode(), fields...))
 }
 
-// token gets a token bound to the key, for the client reports.
+// The clients that have tokens of one format or the other. The secret of a
+// client is its id and "-secret".
+const (
+	jwtClient    = "reports"
+	opaqueClient = "sealed"
+)
+
+// formats are the clients by the format of their tokens.
+var formats = map[string]string{"JWT": jwtClient, "opaque": opaqueClient}
+
+// token gets a JWT bound to the key.
 func (s *server) token(t *testing.T, c *http.Client, k fixture.Key) string {
+	t.Helper()
+	return s.tokenOf(t, c, k, jwtClient)
+}
+
+// tokenOf gets a token for a client, bound to the key.
+func (s *server) tokenOf(t *testing.T, c *http.Client, k fixture.Key, client string) string {
 	t.Helper()
 	got := s.post(t, c, "/oauth2/token", url.Values{
 		"grant_type": {"client_credentials"}, "cnf_key": {cnfKey(t, k)},
-	}, "Authorization", basic("reports", "reports-secret"))
+	}, "Authorization", basic(client, client+"-secret"))
 	if got.status != http.StatusOK {
 		t.Fatalf("token request: got %d %s, want 200", got.status, got.body)
 	}
@@ -106,10 +132,14 @@ func (s *server) challenge(t *testing.T, c *http.Client, target, token string) s
 }
 
 // honest is the whole story of a client that does everything right: token,
-// challenge, proof, 200.
+// challenge, proof, 200. Every other time the token is opaque.
 func (s *server) honest(t *testing.T, c *http.Client, k fixture.Key) {
 	t.Helper()
-	token := s.token(t, c, k)
+	client := jwtClient
+	if s.turn.Add(1)%2 == 0 {
+		client = opaqueClient
+	}
+	token := s.tokenOf(t, c, k, client)
 	target := s.site("api", "/reports?month=1")
 	proof := k.Proof(t, fixture.Proof{
 		Method: http.MethodGet, URL: s.site("api", "/reports"), Token: token,

@@ -13,7 +13,8 @@ import (
 )
 
 // TestEveryKindOfKey is the whole story for each kind of key a client may
-// have: token, the same cnf.jwk at introspection, challenge, proof, 200.
+// have: token of either format, the same cnf.jwk at introspection, challenge,
+// proof, 200.
 func TestEveryKindOfKey(t *testing.T) {
 	t.Parallel()
 	s := startAbused(t)
@@ -29,12 +30,14 @@ func TestEveryKindOfKey(t *testing.T) {
 			{"Ed25519", "ed25519", "Ed25519"},
 			{"Ed25519 by its older name", "ed25519", "EdDSA"},
 		} {
-			t.Run(protocol+" "+kind.name, func(t *testing.T) {
-				key := fixture.Load(t, kind.key)
-				token := s.token(t, c, key)
-				s.introspects(t, c, token, key)
-				s.proves(t, c, token, key, kind.alg)
-			})
+			for format, client := range formats {
+				t.Run(protocol+" "+format+" "+kind.name, func(t *testing.T) {
+					key := fixture.Load(t, kind.key)
+					token := s.tokenOf(t, c, key, client)
+					s.introspects(t, c, token, key, client)
+					s.proves(t, c, token, key, kind.alg, client)
+				})
+			}
 		}
 	}
 }
@@ -49,12 +52,12 @@ func TestEveryAlgorithmOfAKeyWithoutOne(t *testing.T) {
 	delete(key.JWK, "alg")
 	token := s.token(t, c, key)
 	for _, alg := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"} {
-		t.Run(alg, func(t *testing.T) { s.proves(t, c, token, key, alg) })
+		t.Run(alg, func(t *testing.T) { s.proves(t, c, token, key, alg, jwtClient) })
 	}
 }
 
 // introspects asks for a token and compares its cnf with the key.
-func (s *server) introspects(t *testing.T, c *http.Client, token string, key fixture.Key) {
+func (s *server) introspects(t *testing.T, c *http.Client, token string, key fixture.Key, client string) {
 	t.Helper()
 	got := s.post(t, c, "/oauth2/introspect", url.Values{"token": {token}}, "Authorization", basic("inspector", "inspector-secret"))
 	answer := object(t, got.body)
@@ -65,13 +68,13 @@ func (s *server) introspects(t *testing.T, c *http.Client, token string, key fix
 	if !reflect.DeepEqual(answer["cnf"], any(want)) {
 		t.Errorf("introspection: got cnf %v, want %v", answer["cnf"], want)
 	}
-	if answer["token_type"] != "Bearer" || answer["client_id"] != "reports" || answer["sub"] != "reports" {
+	if answer["token_type"] != "Bearer" || answer["client_id"] != client || answer["sub"] != client {
 		t.Errorf("introspection: got %s", got.body)
 	}
 }
 
 // proves answers the challenge of the API with a proof made with alg.
-func (s *server) proves(t *testing.T, c *http.Client, token string, key fixture.Key, alg string) {
+func (s *server) proves(t *testing.T, c *http.Client, token string, key fixture.Key, alg, client string) {
 	t.Helper()
 	target := s.site("api", "/reports")
 	proof := key.Proof(t, fixture.Proof{
@@ -80,7 +83,7 @@ func (s *server) proves(t *testing.T, c *http.Client, token string, key fixture.
 	})
 	for _, scheme := range []string{"Bearer", "dpop"} {
 		got := do(t, c, newRequest(t, http.MethodGet, target, "", "Authorization", scheme+" "+token, "Dpop", proof))
-		if got.status != http.StatusOK || got.body != "hello reports" {
+		if got.status != http.StatusOK || got.body != "hello "+client {
 			t.Errorf("%s: got %d %q %v, want 200", scheme, got.status, got.body, got.header["Www-Authenticate"])
 		}
 		proof = key.Proof(t, fixture.Proof{
@@ -130,6 +133,7 @@ func TestProofsStayOutOfTheAccessLog(t *testing.T) {
 	t.Parallel()
 	s := start(t, `popauth {
 		issuer https://auth.localhost:$HTTPS
+		store file $DIR/store.db
 		client reports reports-secret
 	}`, `
 auth.localhost {

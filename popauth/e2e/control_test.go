@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stateGlobals is the authorization server of the tests of what survives a
+// reload or a restart.
+const stateGlobals = `
+	popauth {
+		issuer https://auth.localhost:$HTTPS
+		store file $DIR/store.db
+		access_token {
+			lifetime 1h
+		}
+		client reports reports-secret
+		client sealed sealed-secret {
+			access_token opaque
+		}
+		client inspector inspector-secret {
+			introspect
+		}
+	}
+`
+
+const stateSites = `
+auth.localhost {
+	pop_server
+}
+
+api.localhost {
+	pop_auth
+	respond "hello {http.auth.user.id}"
+}
+`
+
+// admin asks the admin endpoint.
+func (s *server) admin(t *testing.T, method, path, body string, fields ...string) answer {
+	t.Helper()
+	c := &http.Client{Timeout: startup, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "admin.sock"))
+		},
+		// every config has an admin endpoint of its own
+		DisableKeepAlives: true,
+	}}
+	return do(t, c, newRequest(t, method, "http://127.0.0.1"+path, body, fields...))
+}
+
+// reload loads the Caddyfile as it stands now, as `caddy reload` does.
+func (s *server) reload(t *testing.T) answer {
+	t.Helper()
+	return s.admin(t, http.MethodPost, "/load", s.read(t, "Caddyfile"), "Content-Type", "text/caddyfile")
+}
+
+// load writes and loads a Caddyfile, which must be taken.
+func (s *server) load(t *testing.T, globals, sites string) {
+	t.Helper()
+	s.write(t, globals, sites)
+	if got := s.reload(t); got.status != http.StatusOK {
+		t.Fatalf("reload: got %d %s, want 200", got.status, got.body)
+	}
+}
+
+// goroutines are how many the process has, and what they do.
+func (s *server) goroutines(t *testing.T) (n int, profile string) {
+	t.Helper()
+	profile = s.admin(t, http.MethodGet, "/debug/pprof/goroutine?debug=1", "").body
+	if _, err := fmt.Sscanf(profile, "goroutine profile: total %d", &n); err != nil {
+		t.Fatalf("reading the goroutine profile: %v", err)
+	}
+	return n, profile
+}
+
+// descriptors are the files that the process has open, none where the system
+// does not tell.
+func (s *server) descriptors(t *testing.T) []string {
+	t.Helper()
+	folder := fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid)
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var open []string
+	for _, entry := range entries {
+		// one that has been closed meanwhile has no target
+		if target, err := os.Readlink(filepath.Join(folder, entry.Name())); err == nil {
+			open = append(open, target)
+		}
+	}
+	return open
+}
+
+// usage is what a process holds.
+type usage struct{ goroutines, descriptors int }
+
+// within says whether no more is held than before, but for a little.
+func (u usage) within(before usage, slack int) bool {
+	return u.goroutines <= before.goroutines+slack && u.descriptors <= before.descriptors+slack
+}
+
+// settled waits until what the process holds satisfies a condition. Connections
+// that were closed and configs that were replaced take a moment to go.
+func (s *server) settled(t *testing.T, enough func(u usage) bool) usage {
+	t.Helper()
+	end := time.After(startup)
+	retry := time.NewTicker(100 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		n, profile := s.goroutines(t)
+		open := s.descriptors(t)
+		u := usage{n, len(open)}
+		if enough(u) {
+			return u
+		}
+		select {
+		case <-retry.C:
+		case <-end:
+			t.Fatalf("the process holds too much: %+v\n%s\n%s", u, strings.Join(open, "\n"), profile)
+		}
+	}
+}
+
+// steady is a condition for settled: for two seconds, no less was ever held.
+func steady() func(u usage) bool {
+	low, times := usage{math.MaxInt, math.MaxInt}, 0
+	return func(u usage) bool {
+		times++
+		if u.goroutines < low.goroutines || u.descriptors < low.descriptors {
+			low = usage{min(u.goroutines, low.goroutines), min(u.descriptors, low.descriptors)}
+			times = 0
+		}
+		return times >= 20 && u.within(low, 2)
+	}
+}
+
+// active asks about a token as the client that sees all.
+func (s *server) active(t *testing.T, c *http.Client, token string) bool {
+	t.Helper()
+	return s.activeFor(t, c, "", token, "inspector")
+}
+
+// activeFor asks the issuer beneath a path about a token as some client.
+func (s *server) activeFor(t *testing.T, c *http.Client, issuer, token, client string) bool {
+	t.Helper()
+	got := s.post(t, c, issuer+"/oauth2/introspect", form("token", token), "Authorization", basic(client, client+"-secret"))
+	if got.status != http.StatusOK {
+		t.Fatalf("introspection: got %d %s, want 200", got.status, got.body)
+	}
+	active, _ := object(t, got.body)["active"].(bool)
+	return active
+}
+
+// revoke revokes a token as some client.
+func (s *server) revoke(t *testing.T, c *http.Client, token, client string) answer {
+	t.Helper()
+	return s.post(t, c, "/oauth2/revoke", form("token", token), "Authorization", basic(client, client+"-secret"))
+}
+
+// await polls until a condition holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	end := time.After(startup)
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	for !holds() {
+		select {
+		case <-retry.C:
+		case <-end:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}

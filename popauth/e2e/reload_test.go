@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// edition is stateSites with a number in what the API answers.
+func edition(n int) string {
+	return strings.Replace(stateSites, "hello", fmt.Sprintf("edition %d for", n), 1)
+}
+
+// TestReloadUnderTraffic replaces the config under clients who must not notice,
+// and a thief who must not profit: no request fails, a proof that was used stays
+// used, a nonce that was given out stays good, and nothing piles up.
+func TestReloadUnderTraffic(t *testing.T) {
+	t.Parallel()
+	const warmup, reloads = 5, 50
+	s := start(t, stateGlobals, edition(0))
+	n := 0
+	reloaded := func(times int) {
+		traffic := s.traffic(t, 5*time.Millisecond, func(v *visitor) error {
+			if err := v.issue(); err != nil {
+				return err
+			}
+			return v.call(s.site("api", "/reports"))
+		})
+		for range times {
+			n++
+			s.reloadBetween(t, protocols[n%2], n)
+			if n%10 == 0 {
+				s.refusesConfigs(t, n, unloadable)
+			}
+		}
+		traffic.end()
+		visits, resent := traffic.counts()
+		t.Logf("%d reloads under %d visits; %d requests were sent again, as nobody had heard them", times, visits, resent)
+	}
+	reloaded(warmup)
+	before := s.settled(t, steady())
+	reloaded(reloads)
+	for range 10 {
+		s.refusesConfigs(t, n, unstartable)
+	}
+	after := s.settled(t, func(u usage) bool { return u.within(before, 5) })
+	t.Logf("held before %+v, after %+v", before, after)
+	for _, entry := range s.entries(t, 0) {
+		if entry["level"] == "error" && !strings.HasPrefix(fmt.Sprint(entry["logger"]), "admin") {
+			t.Errorf("an error was logged: %v", entry)
+		}
+	}
+}
+
+// reloadBetween uses a proof, reloads and uses it again, and makes a proof with
+// a nonce from before.
+func (s *server) reloadBetween(t *testing.T, protocol string, n int) {
+	t.Helper()
+	v, target := s.visitor(t, protocol, jwtClient), s.site("api", "/reports")
+	defer v.c.CloseIdleConnections()
+	used := v.usedProof(target)
+	s.load(t, stateGlobals, edition(n))
+	for want := fmt.Sprintf("edition %d for reports", n); ; {
+		got, err := v.send(v.proven(target))
+		if err != nil || got.status != http.StatusOK {
+			t.Fatalf("a nonce from before reload %d: got %d %v, %v, want 200", n, got.status, got.header, err)
+		}
+		if got.body == want {
+			break
+		}
+		// the old config took the connection in the instant before it went
+		v.c.CloseIdleConnections()
+	}
+	if err := v.challenged(used, "invalid_dpop_proof"); err != nil {
+		t.Fatalf("a used proof after reload %d: %v", n, err)
+	}
+}
+
+// usedProof is a request with a proof that was accepted.
+func (v *visitor) usedProof(target string) *http.Request {
+	v.t.Helper()
+	if err := errors.Join(v.issue(), v.call(target)); err != nil {
+		v.t.Fatal(err)
+	}
+	r := v.proven(target)
+	if err := v.passes(r); err != nil {
+		v.t.Fatal(err)
+	}
+	return r
+}
+
+// broken is a config that can't work: an edition with a part replaced.
+type broken struct{ name, old, new, want string }
+
+// unloadable configs are refused before anything of them is started.
+var unloadable = []broken{
+	{"an unknown issuer", "pop_auth", "pop_auth {\n\t\tissuer nobody\n\t}", `there is no issuer \"nobody\"`},
+	{"a placeholder without a value", "reports-secret", "{env.POPAUTH_E2E_NO_SUCH_THING}", "{env.POPAUTH_E2E_NO_SUCH_THING}"},
+}
+
+// unstartable configs are refused when parts of them may have begun to serve,
+// so that somebody may get a 503 from one.
+var unstartable = []broken{
+	{"a store that is a directory", "$DIR/store.db", "$DIR/storage", "is a directory"},
+}
+
+// refusesConfigs loads configs that can't work, and looks whether the one that
+// runs is the same as before, and still knows which proofs were used.
+func (s *server) refusesConfigs(t *testing.T, n int, configs []broken) {
+	t.Helper()
+	v, target := s.visitor(t, "HTTP/1.1", opaqueClient), s.site("api", "/reports")
+	defer v.c.CloseIdleConnections()
+	used := v.usedProof(target)
+	before := s.admin(t, http.MethodGet, "/config/", "").body
+	for _, b := range configs {
+		s.write(t, strings.Replace(stateGlobals, b.old, b.new, 1), strings.Replace(edition(n), b.old, b.new, 1))
+		if got := s.reload(t); got.status < 400 || !strings.Contains(got.body, b.want) {
+			t.Errorf("%s: got %d %s, want an error that says %s", b.name, got.status, got.body, b.want)
+		}
+		if after := s.admin(t, http.MethodGet, "/config/", "").body; after != before {
+			t.Errorf("%s: the config became %s", b.name, after)
+		}
+		if err := v.challenged(used, "invalid_dpop_proof"); err != nil {
+			t.Errorf("%s: a used proof: %v", b.name, err)
+		}
+		if err := v.call(target); err != nil {
+			t.Errorf("%s: an honest request: %v", b.name, err)
+		}
+	}
+}
+
+// TestValidateBesideARunningServer holds `caddy validate` to touching nothing of
+// a server that runs, and a second server to keeping its hands off the store of
+// the first.
+func TestValidateBesideARunningServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, stateGlobals, stateSites)
+	c := s.client(t, "HTTP/2.0")
+	key := fixture.Load(t, "p256")
+	h := s.dealFor(t, c, opaqueClient)
+	revoked, used := s.tokenOf(t, c, key, opaqueClient), h.proof(h.key, nil)
+	if got := s.revoke(t, c, revoked, opaqueClient); got.status != http.StatusOK {
+		t.Fatalf("revoking: got %d %s, want 200", got.status, got.body)
+	}
+	if got := do(t, c, h.with(used)); got.status != http.StatusOK {
+		t.Fatalf("got %d %v, want 200", got.status, got.header)
+	}
+	unharmed := func() {
+		t.Helper()
+		if !s.active(t, c, h.token) || s.active(t, c, revoked) {
+			t.Error("the tokens are not what they were")
+		}
+		since := len(s.log(t))
+		s.refusedAPI(t, do(t, c, h.with(used)), since, badProof(oauth.ProofReplayed))
+		s.honest(t, c, key)
+	}
+
+	before := s.read(t, "store.db")
+	out, err := s.command(t.Context(), "validate", "--config", "Caddyfile", "--adapter", "caddyfile").CombinedOutput()
+	if err != nil {
+		t.Errorf("caddy validate: %v\n%s", err, out)
+	}
+	if s.read(t, "store.db") != before {
+		t.Error("caddy validate has written to the store")
+	}
+	unharmed()
+
+	second := prepare(t, strings.Replace(stateGlobals, "$DIR", s.dir, 1), stateSites)
+	ctx, cancel := context.WithTimeout(t.Context(), startup)
+	defer cancel()
+	out, err = second.command(ctx, "run", "--config", "Caddyfile", "--adapter", "caddyfile").CombinedOutput()
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("a second server: got %v, want a failure:\n%s", err, out)
+	}
+	want := fmt.Sprintf("store file %q is in use by another process", filepath.Join(s.dir, "store.db"))
+	if !slices.ContainsFunc(second.entries(t, 0), func(entry map[string]any) bool {
+		return entry["level"] == "error" && strings.Contains(fmt.Sprint(entry["msg"]), want)
+	}) {
+		t.Errorf("the log of a second server does not say %s:\n%s", want, second.log(t))
+	}
+	unharmed()
+}
