@@ -33,7 +33,6 @@ type server struct {
 	stdin io.Closer
 	done  chan struct{} // closed when the process has ended
 	born  int           // length of the log when the process was started
-	kept  bool          // an earlier process has left certificates
 }
 
 // startup is how long a child may take to listen. It is no assertion on time,
@@ -122,7 +121,6 @@ func (s *server) run(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.kept = s.cmd != nil
 	s.cmd, s.stdin, s.done = cmd, stdin, make(chan struct{})
 	go func() {
 		defer close(s.done)
@@ -159,26 +157,33 @@ func (s *server) awaitCertificates(t *testing.T) {
 	}
 }
 
-// ready reads in the log whether the server serves all its names.
+// ready says whether the server serves all its names, which it reads in the
+// log. A certificate may be in use some time after it is logged as obtained.
 func (s *server) ready(t *testing.T) bool {
 	t.Helper()
-	serving, waiting := false, map[any]bool{}
+	serving := false
+	var names []any
 	for _, entry := range s.entries(t, s.born) {
 		switch entry["msg"] {
 		case "enabling automatic TLS certificate management":
-			for _, name := range entry["domains"].([]any) {
-				waiting[name] = true
-			}
-		case "certificate obtained successfully":
-			delete(waiting, entry["identifier"])
+			names = append(names, entry["domains"].([]any)...)
 		case "serving initial configuration":
 			serving = true
 		}
 	}
-	if s.kept {
-		return serving // certificates are in storage from an earlier run
+	if !serving || len(names) == 0 {
+		return false
 	}
-	return serving && len(waiting) == 0
+	for _, name := range names {
+		conn, err := tls.Dial("tcp", s.address(), &tls.Config{
+			ServerName: name.(string), InsecureSkipVerify: true, // only to see whether there is a certificate
+		})
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+	}
+	return true
 }
 
 // stop ends the process as an operator would, and waits for it.
