@@ -9,7 +9,6 @@ package introspect
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
 	"github.com/popauth/caddy-popauth/popauth/client"
@@ -46,7 +45,7 @@ func (a *Answerer) Answer(ctx context.Context, caller *client.Client, f oauth.Fo
 	if refusal != nil {
 		// unknown is neither active nor inactive: the caller would believe
 		// either and remember it
-		if refusal.Reason.Rule().Endpoint >= http.StatusInternalServerError {
+		if refusal.Reason.Undecided() {
 			return nil, refusal
 		}
 		return &Response{}, nil

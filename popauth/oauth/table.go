@@ -20,6 +20,13 @@ func (r Reason) Rule() Rule {
 	}
 }
 
+// Undecided says that the reason is no verdict: somebody could not answer, or
+// the reason is unknown. Who is asked next, or later, may still say yes.
+func (r Reason) Undecided() bool {
+	rule := r.Rule()
+	return max(rule.API, rule.Endpoint) >= http.StatusInternalServerError
+}
+
 // Reasons lists all reasons in alphabetical order.
 func Reasons() []Reason { return slices.Sorted(maps.Keys(table)) }
 
