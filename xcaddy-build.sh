@@ -18,11 +18,8 @@ set -euo pipefail
 
 say() { printf 'xcaddy-build: %s\n' "$*" >&2; }
 die() { say "error: $1"; [ $# -lt 2 ] || say "hint: $2"; exit 1; }
-usage() {
-	say "error: unknown argument '$1'"
-	say "usage: xcaddy-build.sh [demo] [vX.Y.Z]"
-	exit 2
-}
+# the usage is the comment at the top
+usage() { sed -n '4,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 # older A B: is version A (without v) before B? A pre-release comes before its
 # release; two pre-releases of one version are left to go to tell apart.
@@ -47,8 +44,13 @@ for arg in "$@"; do
 		demo=yes
 	elif [[ $arg =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ && -z $version ]]; then
 		version=$arg
+	elif [[ $arg == -h || $arg == --help ]]; then
+		usage
+		exit 0
 	else
-		usage "$arg"
+		say "error: unknown argument '$arg'"
+		say "usage: xcaddy-build.sh [demo] [vX.Y.Z]"
+		exit 2
 	fi
 done
 

@@ -59,8 +59,8 @@ type App struct {
 	runtime *runtime             // nil until the reference is taken; guards Cleanup
 	stores  map[storeKey]*handle // to which references are held; guards Cleanup
 
-	mu     sync.Mutex
-	window time.Duration // largest time for which a proof without a nonce can pass
+	mu           sync.Mutex
+	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -139,7 +139,7 @@ func (a *App) Start() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.runtime.memory.Configure(a.ReplayCapacity, a.window)
+	a.runtime.memory.Configure(a.ReplayCapacity, a.maxAge, a.skew)
 	return nil
 }
 
@@ -173,13 +173,11 @@ func (a *App) Cleanup() error {
 	return errors.Join(failures...)
 }
 
-// observeWindow notes how long a proof without a nonce can pass at one handler.
+// observeWindow notes how long one handler takes a proof without a nonce.
 func (a *App) observeWindow(maxAge, skew time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// the proof may be accepted skew before its iat and maxAge after it; the
-	// second skew and the 2 s are for a clock that is slewed meanwhile
-	a.window = max(a.window, maxAge+2*skew+2*time.Second)
+	a.maxAge, a.skew = max(a.maxAge, maxAge), max(a.skew, skew)
 }
 
 // issuersNamed finds issuers by id. With no id it is the only one there is, or

@@ -247,7 +247,7 @@ func (a *Auth) judge(r *http.Request) enforce.Verdict {
 	return enforce.Check(r.Context(), enforce.Request{
 		Method:  method,
 		Target:  target,
-		Origins: []string{origin(r)},
+		Origins: origins(r),
 		Header:  r.Header,
 	}, a.policy)
 }

@@ -30,24 +30,42 @@ func originalPath(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-// origin is the scheme and host under which the client reached this server, as
+// origins is the scheme and host under which the client reached this server, as
 // reverse_proxy derives them: from the X-Forwarded fields of a trusted proxy,
 // else from the connection and the Host field. {http.request.scheme} would not
 // do, since it knows only the connection.
-func origin(r *http.Request) string {
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
+//
+// There is none if these are not a scheme and a host and nothing more: a proxy
+// that passes on what it was sent would let the client choose what its proof is
+// compared with.
+func origins(r *http.Request) []string {
+	scheme, host := scheme(r), r.Host
 	if fromTrustedProxy(r) {
-		if v := lastValue(r, "X-Forwarded-Proto"); v != "" {
-			scheme = v
-		}
 		if v := lastValue(r, "X-Forwarded-Host"); v != "" {
 			host = v
 		}
 	}
-	return scheme + "://" + host
+	if scheme == "" || host == "" || strings.ContainsAny(host, "/\\?#@,; \t") {
+		return nil
+	}
+	return []string{scheme + "://" + host}
+}
+
+// scheme is http or https, or empty if a trusted proxy says something else.
+func scheme(r *http.Request) string {
+	if fromTrustedProxy(r) {
+		switch v := strings.ToLower(lastValue(r, "X-Forwarded-Proto")); v {
+		case "http", "https":
+			return v
+		case "":
+		default:
+			return ""
+		}
+	}
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // transportRefusal refuses a request that came in a way that makes proofs
@@ -59,7 +77,7 @@ func transportRefusal(r *http.Request) *oauth.Refusal {
 	if r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0 {
 		return oauth.Refuse(oauth.EarlyData, "")
 	}
-	if r.TLS != nil || strings.HasPrefix(origin(r), "https://") || fromLoopback(r) {
+	if r.TLS != nil || scheme(r) == "https" || fromLoopback(r) {
 		return nil
 	}
 	return &oauth.Refusal{

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -66,7 +67,13 @@ func TestOrigin(t *testing.T) {
 		{"a trusted proxy that says it empty", true, stranger, true, fields(proto, "", host, ""), "https://api.example.com", false},
 		{"a trusted proxy with another host", false, stranger, true, fields(proto, "https", host, "shop.example.com"), "https://shop.example.com", false},
 		{"the last field of a trusted proxy", false, stranger, true, fields(proto, "http", proto, "https", host, "a.example.com", host, "b.example.com"), "https://b.example.com", false},
-		{"a list in one field is not picked apart", false, stranger, true, fields(proto, "https, http"), "https, http://api.example.com", true},
+		{"a list in one field is not picked apart", false, stranger, true, fields(proto, "https, http"), "", true},
+		{"a scheme in upper case", false, stranger, true, fields(proto, "HTTPS"), "https://api.example.com", false},
+		{"a scheme with more behind it", false, stranger, true, fields(proto, "https://evil.example/y?"), "", true},
+		{"a host with a query", true, stranger, true, fields(host, "evil.example/x?"), "", false},
+		{"a host with a fragment", true, stranger, true, fields(host, "evil.example#"), "", false},
+		{"a host with user information", true, stranger, true, fields(host, "user@evil.example"), "", false},
+		{"a list of hosts", true, stranger, true, fields(host, "a.example, b.example"), "", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -79,7 +86,7 @@ func TestOrigin(t *testing.T) {
 				r.Header = tt.header
 			}
 			x := begin(r).as(tt.peer, tt.trusted)
-			if got := origin(x.r); got != tt.want {
+			if got := strings.Join(origins(x.r), " "); got != tt.want {
 				t.Errorf("got origin %q, want %q", got, tt.want)
 			}
 			refusal := transportRefusal(x.r)

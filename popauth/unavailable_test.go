@@ -135,7 +135,7 @@ func TestAuthWithAFullMemory(t *testing.T) {
 			t.Errorf("got %v, want one line of level %s that names replay_capacity", lines, tt.level)
 		}
 		// the proof was not used up: it passes when there is room again
-		s.memory.Configure(64, 0)
+		s.memory.Configure(64, 0, 0)
 		begin(r).through(auth).mustPass(t)
 	}
 }

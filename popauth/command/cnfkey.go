@@ -28,7 +28,6 @@ as curl does with --data-urlencode:
 	      --data-urlencode "cnf_key=$(caddy pop cnf-key --key key.json)" \
 	      https://auth.example.com/oauth2/token
 `,
-		Args: cobra.NoArgs,
 		RunE: run(func(_ context.Context, t terminal, _ []string) error {
 			p, err := t.readKey(key)
 			if err != nil {

@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -28,38 +27,39 @@ configuration, changes none, and leaves nothing behind.
 
 The exit status is 1 if anything went otherwise than it must.
 `,
-		Args: cobra.NoArgs,
-		RunE: run(func(ctx context.Context, t terminal, _ []string) error {
-			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return demonstrate(ctx, t, serve)
-		}),
+		RunE: run(func(ctx context.Context, t terminal, _ []string) error { return demonstrate(ctx, t, serve) }),
 	}
 	cmd.Flags().BoolVar(&serve, "serve", false, "Keep the servers running and show commands to try")
 	return cmd
 }
 
-func demonstrate(ctx context.Context, t terminal, serve bool) (err error) {
+func demonstrate(ctx context.Context, t terminal, serve bool) error {
+	// before there is a folder that could be left behind
+	ctx, out, release := interruptible(ctx, t.out)
+	defer release()
 	s, err := newStage()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		s.stop()
-		if err == nil {
-			err = s.remove()
-			return
-		}
-		if keepErr := s.keepLog(); keepErr == nil {
-			err = hint(err, "the log of the servers is %s", quote(s.logFile()))
-		}
-	}()
-	if err := s.start(ctx); err != nil {
+	p := newPage(t.out) // which may be a terminal, while out is none
+	p.out = out
+	return s.strike(ctx, perform(&demo{ctx: ctx, stage: s, page: p}, serve))
+}
+
+// perform starts the servers and tells the story on them.
+func perform(d *demo, serve bool) error {
+	// Caddy finishes in the background what it has begun, certificates and keys,
+	// and would write them into a folder that is removed already: an interrupt
+	// waits for the start and for the exchange it comes in
+	if err := d.stage.start(context.WithoutCancel(d.ctx)); err != nil {
 		return err
 	}
-	d := &demo{ctx: ctx, stage: s, page: newPage(t.out)}
+	d.stage.client.Transport = gate{ctx: d.ctx, Transport: d.stage.client.Transport.(*http.Transport)}
 	if err := d.tell(); err != nil {
 		return err
+	}
+	if cause := context.Cause(d.ctx); cause != nil {
+		return cause
 	}
 	if d.wrong > 0 {
 		return fmt.Errorf("%d of %d checks went otherwise than they must", d.wrong, d.checks)
@@ -68,8 +68,29 @@ func demonstrate(ctx context.Context, t terminal, serve bool) (err error) {
 		return nil
 	}
 	d.invite()
-	<-ctx.Done()
+	<-d.ctx.Done()
+	// to be told to end is no fault here
+	if cause := context.Cause(d.ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
 	return nil
+}
+
+// strike stops Caddy and removes the folder, all but the log if the
+// demonstration went wrong and nobody interrupted it. err is how it went.
+func (s *stage) strike(ctx context.Context, err error) error {
+	s.stop()
+	if err == nil {
+		return s.remove()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		// all that went wrong after it follows from it
+		return errors.Join(cause, s.remove())
+	}
+	if keepErr := s.keepLog(); keepErr == nil {
+		err = hint(err, "the log of the servers is %s", quote(s.logFile()))
+	}
+	return err
 }
 
 // demo tells the story, checking every step of it.
@@ -77,6 +98,12 @@ type demo struct {
 	*page
 	ctx   context.Context
 	stage *stage
+
+	// the client's visit without a proof, to compare the thief's with
+	alone struct {
+		step int
+		gist string
+	}
 
 	wrong, checks int
 }

@@ -127,6 +127,7 @@ func (d *demo) challenge(token string) (string, error) {
 	if err := d.refused(e, oauth.ProofMissing); err != nil {
 		return "", err
 	}
+	d.alone.step, d.alone.gist = d.scenes, gist(e)
 	nonce, ok := offeredNonce(e.response)
 	if !ok {
 		return "", errors.New("the challenge has no nonce")

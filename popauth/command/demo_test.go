@@ -5,6 +5,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -91,6 +92,32 @@ func TestDemoCountsWhatGoesWrong(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("output %q is coloured, though it goes to no terminal", out.String())
+	}
+}
+
+func TestDemoComparesTheThiefWithTheClient(t *testing.T) {
+	t.Parallel()
+	answer := func(status int, nonce, challenge, body string) *exchange {
+		return &exchange{got: []byte(body), response: &http.Response{StatusCode: status, Header: http.Header{
+			"Dpop-Nonce": {nonce}, "Www-Authenticate": {challenge},
+		}}}
+	}
+	for name, c := range map[string]struct {
+		thief *exchange
+		wrong int
+	}{
+		"the same, but for the nonce": {answer(401, "2", "DPoP", ""), 0},
+		"another status":              {answer(400, "1", "DPoP", ""), 1},
+		"another challenge":           {answer(401, "1", "Bearer", ""), 1},
+		"the reports":                 {answer(401, "1", "DPoP", "the reports"), 1},
+	} {
+		var out bytes.Buffer
+		d := &demo{page: newPage(&out)}
+		d.alone.step, d.alone.gist = 5, gist(answer(401, "1", "DPoP", ""))
+		d.compare(c.thief)
+		if d.wrong != c.wrong || !strings.Contains(out.String(), "in step 5") {
+			t.Errorf("%s: %d wrong, want %d; output: %s", name, d.wrong, c.wrong, out.String())
+		}
 	}
 }
 

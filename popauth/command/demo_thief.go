@@ -3,6 +3,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,14 +19,17 @@ type theft struct {
 	proof         string
 	forge         bool         // sign a proof with another key
 	reason        oauth.Reason // that it must be refused for
+	asAlone       bool         // the client must have got the same answer without a proof
 }
 
 // thief is the second half: everything on the wire has been copied.
 func (d *demo) thief(l loot) error {
 	thefts := []theft{
 		{
-			title: "The token alone", prose: "A thief has copied the token and sends it, as with any bearer token:",
-			path: "/reports", authorization: "Bearer " + l.token, reason: oauth.ProofMissing,
+			title: "The token alone",
+			prose: fmt.Sprintf("A thief has copied the token and sends it, as with any bearer token. The client did the same in\n"+
+				"step %d; it could go on from there because it has the key:", d.alone.step),
+			path: "/reports", authorization: "Bearer " + l.token, reason: oauth.ProofMissing, asAlone: true,
 		}, {
 			title: "A key of the thief's own", prose: "The thief makes a key, and signs a perfect proof with it and the nonce just given:",
 			path: "/reports", authorization: "DPoP " + l.token, forge: true, reason: oauth.ProofKeyMismatch,
@@ -59,6 +63,9 @@ func (d *demo) thief(l loot) error {
 		}
 		if err := d.refused(e, t.reason); err != nil {
 			return err
+		}
+		if t.asAlone {
+			d.compare(e)
 		}
 		if e.response.StatusCode < 400 {
 			let++
@@ -95,9 +102,28 @@ func (d *demo) refused(e *exchange, reason oauth.Reason) error {
 	if err != nil {
 		return err
 	}
+	if cause := context.Cause(d.ctx); cause != nil {
+		return cause
+	}
 	challenge, _ := findChallenge(e.response)
 	code, _ := challenge.Param("error")
 	const format = "%d %s; the server's log says: %s"
 	d.check(fmt.Sprintf(format, rule.API, rule.Code, reason), fmt.Sprintf(format, e.response.StatusCode, code, logged))
 	return nil
+}
+
+// compare holds an answer against what the client got for the token alone.
+func (d *demo) compare(e *exchange) {
+	want := fmt.Sprintf("the answer that the client got in step %d: the token alone is worth a challenge, no more", d.alone.step)
+	got := want
+	if gist(e) != d.alone.gist {
+		got = fmt.Sprintf("another answer than the client got in step %d", d.alone.step)
+	}
+	d.check(want, got)
+}
+
+// gist is an answer without what differs from one to the next of its kind:
+// the status, the challenge and the body.
+func gist(e *exchange) string {
+	return fmt.Sprintf("%d %q %q", e.response.StatusCode, e.response.Header.Values("WWW-Authenticate"), e.got)
 }

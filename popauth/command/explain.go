@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
 // explain adds to an error of the transport what can be done about it.
@@ -68,6 +69,19 @@ func transportHint(err error, u *url.URL) string {
 	return ""
 }
 
+// misdirected asks whether a URL is what it was taken for, after an answer
+// that does not come from such a place.
+func misdirected(err error, u, what string, resp *http.Response) error {
+	switch location := resp.Header.Get("Location"); {
+	case resp.StatusCode/100 == 3 && location != "":
+		return hint(err, "is %q %s? It answered %d to %q", u, what, resp.StatusCode, location)
+	case resp.StatusCode >= 500:
+		// that a server has trouble says nothing of where it is
+		return err
+	}
+	return hint(err, "is %q %s?", u, what)
+}
+
 // refused is the error for an answer that is not a success, with a hint from
 // the challenge in it.
 func (c call) refused(resp *http.Response) error {
@@ -75,7 +89,7 @@ func (c call) refused(resp *http.Response) error {
 	code, _ := challenge.Param("error")
 	text, _ := challenge.Param("error_description")
 	err := answerError(resp.StatusCode, code, text)
-	if h := c.refusedHint(resp, code); h != "" {
+	if h := c.refusedHint(resp, code, text); h != "" {
 		return hint(err, "%s", h)
 	}
 	return err
@@ -94,9 +108,12 @@ func answerError(status int, code, text string) error {
 	return errors.New(line)
 }
 
-func (c call) refusedHint(resp *http.Response, code string) string {
+func (c call) refusedHint(resp *http.Response, code, text string) string {
 	switch code {
 	case "invalid_token":
+		if text == oauth.TokenClientUnknown.Rule().Text {
+			return "tokens end with the registration of their client: register it again, or get a token for another one"
+		}
 		return tokenHint(c.token, c.prover)
 	case "use_dpop_nonce":
 		if resp.Header.Get("DPoP-Nonce") == "" {

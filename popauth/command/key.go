@@ -30,7 +30,6 @@ Makes a private key and prints it as a JWK (RFC 7517), or writes it into a new
 file that only you can read. A file that exists is never written over: tokens
 that are bound to its key could no longer be used.
 `,
-		Args: cobra.NoArgs,
 		RunE: run(func(_ context.Context, t terminal, _ []string) error { return makeKey(t, out, alg) }),
 	}
 	cmd.Flags().StringVarP(&out, "out", "o", "", "The file to write (default: standard output)")

@@ -96,6 +96,19 @@ func TestKeyFileIsPrivateAndNeverWrittenOver(t *testing.T) {
 	}
 }
 
+func TestKeyFileIsAnnouncedOnStandardError(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "key.json")
+	stdout, stderr := mustPop(t, "key", "--out", name)
+	p, err := terminal{err: t.Output()}.readKey(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "wrote " + name + ": ES256, thumbprint " + p.key.Thumbprint() + "\n"; stdout != "" || stderr != want {
+		t.Errorf("stdout = %q, stderr = %q; want nothing and %q", stdout, stderr, want)
+	}
+}
+
 func TestKeyOnStandardOutputCanBeReadFromStandardInput(t *testing.T) {
 	t.Parallel()
 	key, stderr := mustPop(t, "key")
@@ -122,6 +135,34 @@ func TestKeyThatOthersCanReadIsWarnedOf(t *testing.T) {
 	}
 	if _, refusal := cnf.ParseParameter(strings.TrimSpace(value)); refusal != nil {
 		t.Errorf("a warning must not change the output: %v", refusal)
+	}
+}
+
+func TestFilesThatAreNoKeysAreNotWarnedOf(t *testing.T) {
+	t.Parallel()
+	public, err := json.Marshal(fixture.Load(t, "p256").JWK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a certificate": "-----BEGIN CERTIFICATE-----\nMC4=\n-----END CERTIFICATE-----\n",
+		"a public key":  string(public),
+		"a note":        "my key\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "root.crt")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(file, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, stderr, err := pop(t, "", "cnf-key", "--key", file)
+			if err == nil || !strings.HasPrefix(stderr, "error: ") || strings.Contains(stderr, "warning: ") {
+				t.Errorf("error = %v, stderr = %q; want an error and no warning", err, stderr)
+			}
+		})
 	}
 }
 

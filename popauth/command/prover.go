@@ -107,11 +107,12 @@ func (t terminal) readKey(name string) (prover, error) {
 	if err != nil {
 		return prover{}, fmt.Errorf("reading the key: %w", err)
 	}
-	t.checkMode(name)
 	p, err := parseKey(text)
 	if err != nil {
 		return prover{}, fmt.Errorf("reading the key from %q: %w", name, err)
 	}
+	// only now is it known to be a key, and not a certificate given for one
+	t.checkMode("private key", name)
 	return p, nil
 }
 
@@ -134,14 +135,18 @@ func parseKey(text string) (prover, error) {
 	return newProver(signer, k.Algorithm)
 }
 
-// checkMode warns when others can read the key.
-func (t terminal) checkMode(name string) {
+// checkMode warns when others can read a file. What secret it has in it is
+// said by what.
+func (t terminal) checkMode(what, name string) {
+	if name == "-" {
+		return
+	}
 	info, err := os.Stat(name)
 	// windows reports made-up permission bits
 	if err != nil || !info.Mode().IsRegular() || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
 		return
 	}
-	t.warn(hint(fmt.Errorf("the private key in %q can be read by others (mode %04o)", name, info.Mode().Perm()),
+	t.warn(hint(fmt.Errorf("the %s in %q can be read by others (mode %04o)", what, name, info.Mode().Perm()),
 		"chmod 600 %s", quote(name)))
 }
 

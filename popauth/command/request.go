@@ -39,8 +39,7 @@ answer is a success (2xx), else 1. Names beneath localhost mean this machine.
 		Example: `  $ caddy pop request --key key.json --token @token https://api.example.com/reports
   $ caddy pop request --key key.json --token @token -d @new.json \
         -H 'Content-Type: application/json' -i https://api.example.com/reports`,
-		Args: cobra.ExactArgs(1),
-		RunE: run(func(ctx context.Context, t terminal, args []string) error { return o.run(ctx, t, args[0]) }),
+		RunE: run(func(ctx context.Context, t terminal, args []string) error { return o.run(ctx, t, args[0]) }, "URL"),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.key, "key", "", "The file with the private JWK; - is the standard input")
@@ -78,13 +77,16 @@ func (o requestOptions) run(ctx context.Context, t terminal, raw string) error {
 	}
 	defer resp.Body.Close()
 	show(resp)
-	if err := o.write(t.out, resp); err != nil {
-		return err
+	out := &printed{Writer: t.out}
+	err = o.write(out, resp)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = c.refused(resp)
 	}
-	if resp.StatusCode/100 != 2 {
-		return c.refused(resp)
+	if err != nil && out.unended() && t.together() {
+		// the body is printed as it came, but the error needs a line of its own
+		fmt.Fprintln(t.err)
 	}
-	return nil
+	return err
 }
 
 // call puts together what the options ask for.

@@ -328,6 +328,7 @@ func TestRequestExplainsRefusals(t *testing.T) {
 		"a clock that is ahead":      {mine, "invalid_dpop_proof", "Date: Sat, 01 Jan 2000 00:00:00 GMT", 401, "ahead of the server's"},
 		"another URL":                {mine, "invalid_dpop_proof", "", 401, "hint: the proof is for GET http://"},
 		"too small a scope":          {mine, "insufficient_scope", "", 403, `--scope "a b"`},
+		"a client that is gone":      {mine, `invalid_token", error_description="the client of the access token is no longer registered`, "", 401, "hint: tokens end with the registration of their client"},
 		"a nonce that isn't there":   {mine, "use_dpop_nonce", "", 401, "hint: the server asks for a nonce but gives none"},
 		"a redirect":                 {mine, "", "Location: https://evil.example/", 302, `it leads to "https://evil.example/"`},
 		"a gateway without a server": {mine, "", "", 502, "but not the one behind it"},

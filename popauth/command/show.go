@@ -93,3 +93,21 @@ func printLines(w io.Writer, prefix string, lines []string) {
 		fmt.Fprintf(w, "%s%s\n", prefix, line)
 	}
 }
+
+// printed remembers how what was written ends.
+type printed struct {
+	io.Writer
+	some bool
+	last byte
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	if n > 0 {
+		p.some, p.last = true, b[n-1]
+	}
+	return n, err
+}
+
+// unended says whether there is a line without its end.
+func (p *printed) unended() bool { return p.some && p.last != '\n' }

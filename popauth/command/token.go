@@ -38,7 +38,6 @@ everybody on the machine can read the arguments of a running program.
 `,
 		Example: `  $ caddy pop token --issuer https://auth.example.com --client reports \
         --secret-file secret --key key.json --raw > token`,
-		Args: cobra.NoArgs,
 		RunE: run(func(ctx context.Context, t terminal, _ []string) error { return o.run(ctx, t) }),
 	}
 	f := cmd.Flags()
@@ -54,18 +53,33 @@ everybody on the machine can read the arguments of a running program.
 	f.BoolVar(&o.post, "post", false, "Send id and secret in the body")
 	f.BoolVar(&o.raw, "raw", false, "Print the access token alone")
 	o.wire.flags(cmd)
-	cmd.MarkFlagsMutuallyExclusive("basic", "post")
-	cmd.MarkFlagsMutuallyExclusive("issuer", "url")
-	cmd.MarkFlagsOneRequired("issuer", "url")
-	cmd.MarkFlagsMutuallyExclusive("secret-file", "secret-env")
-	cmd.MarkFlagsOneRequired("secret-file", "secret-env")
-	for _, name := range []string{"client", "key"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
 	return cmd
 }
 
+// check finds options that are missing or exclude each other. A key that is
+// missing is told where it is read.
+func (o tokenOptions) check() error {
+	switch {
+	case o.issuer == "" && o.url == "":
+		return hint(errors.New("--issuer is missing"), "give the URL of the issuer, or with --url that of its token endpoint")
+	case o.issuer != "" && o.url != "":
+		return hint(errors.New("--issuer and --url exclude each other"), "--issuer is enough if the issuer publishes its metadata")
+	case o.client == "":
+		return hint(errors.New("--client is missing"), "give the id under which the server knows the client")
+	case o.secretFile == "" && o.secretEnv == "":
+		return hint(errors.New("--secret-file is missing"), "give the file with the client's secret, or with --secret-env the environment variable")
+	case o.secretFile != "" && o.secretEnv != "":
+		return hint(errors.New("--secret-file and --secret-env exclude each other"), "give the one that has the secret")
+	case o.basic && o.post:
+		return hint(errors.New("--basic and --post exclude each other"), "give the one that the server wants; most take both")
+	}
+	return nil
+}
+
 func (o tokenOptions) run(ctx context.Context, t terminal) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	p, err := t.readKey(o.key)
 	if err != nil {
 		return err
@@ -129,6 +143,7 @@ func (o tokenOptions) secret(t terminal) (string, error) {
 	if secret == "" {
 		return "", fmt.Errorf("the file %q with the secret is empty", o.secretFile)
 	}
+	t.checkMode("client's secret", o.secretFile)
 	return secret, nil
 }
 

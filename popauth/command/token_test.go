@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -139,10 +140,10 @@ func TestTokenExplainsRefusals(t *testing.T) {
 		"a wrong scope":         {400, `{"error":"invalid_scope"}`, "hint: ask for less with --scope"},
 		"a wrong resource":      {400, `{"error":"invalid_target"}`, "hint: --resource must be"},
 		"a wrong grant":         {400, `{"error":"unauthorized_client"}`, "hint: the client must be allowed"},
-		"a page, not JSON":      {404, `<html>`, "error: the answer is 404 Not Found\n"},
 		"text for the terminal": {400, `{"error":"x","error_description":"\u001b[2Jgone"}`, `"\x1b[2Jgone"`},
 		"success without token": {200, `{}`, "no usable access_token"},
 		"success without JSON":  {200, `ok`, "reading the token response"},
+		"a server in trouble":   {503, `<html>`, "error: the answer is 503 Service Unavailable\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,12 +169,81 @@ func TestTokenDoesNotGoWhereTheIssuerIsNot(t *testing.T) {
 	for issuer, want := range map[string]string{
 		s.URL + "/other":   "the metadata is that of the issuer \"https://evil.example\"",
 		s.URL + "/tenant/": "hint: write the issuer exactly as the server does",
-		s.URL + "/nobody":  "hint: name the token endpoint itself with --url",
+		s.URL + "/nobody":  "hint: is \"" + s.URL + "/nobody\" the issuer's URL?\n",
 	} {
 		_, stderr, err := pop(t, "", "token", "--issuer", issuer, "--client", "x", "--secret-file", secretFile(t, "s"), "--key", key)
 		if err == nil || !strings.Contains(stderr, want) {
 			t.Errorf("%s: error = %v, stderr = %q; want %q in it", issuer, err, stderr, want)
 		}
+	}
+}
+
+// TestTokenAsksWhetherTheURLIsRight goes to servers that are something else
+// than they were taken for.
+func TestTokenAsksWhetherTheURLIsRight(t *testing.T) {
+	t.Parallel()
+	key := keyFile(t, "ES256")
+	for name, c := range map[string]struct {
+		status                 int
+		location, content, end string
+	}{
+		"a redirect":               {308, "https://localhost:8443/there", "", " It answered 308 to \"https://localhost:8443/there\""},
+		"a redirect to nowhere":    {308, "", "", ""},
+		"a site with a password":   {401, "", "", ""},
+		"nothing there":            {404, "", "not found", ""},
+		"nothing there, in JSON":   {404, "", `{"error":"Not Found"}`, ""},
+		"a page":                   {200, "", "<!doctype html>", ""},
+		"an empty answer":          {200, "", "", ""},
+		"JSON from something else": {404, "", `{"status":404}`, ""},
+		"no method":                {405, "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if c.location != "" {
+					w.Header().Set("Location", c.location)
+				}
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.content)
+			}))
+			t.Cleanup(s.Close)
+			for option, what := range map[string]string{"--issuer": "the issuer's URL", "--url": "the token endpoint"} {
+				_, stderr, err := pop(t, "", "token", option, s.URL+"/x", "--client", "x", "--secret-file", secretFile(t, "s"), "--key", key)
+				want := "\nhint: is \"" + s.URL + "/x\" " + what + "?" + c.end + "\n"
+				if err == nil || !strings.HasSuffix(stderr, want) {
+					t.Errorf("%s: error = %v, stderr = %q; want %q at its end", option, err, stderr, want)
+				}
+			}
+		})
+	}
+}
+
+func TestTokenAdvisesTheOtherWayToAuthenticate(t *testing.T) {
+	t.Parallel()
+	key := keyFile(t, "ES256")
+	s := authorizationServer(t, func(*http.Request, url.Values) (int, string) { return 401, `{"error":"invalid_client"}` })
+	for used, advised := range map[string]string{"--basic": "--post", "--post": "--basic"} {
+		_, stderr, err := pop(t, "", "token", "--url", s.URL+"/token", "--client", "x", "--secret-file", secretFile(t, "s"), "--key", key, used)
+		if err == nil || !strings.Contains(stderr, advised) || strings.Contains(stderr, used) {
+			t.Errorf("%s: error = %v, stderr = %q; want %s advised", used, err, stderr, advised)
+		}
+	}
+}
+
+func TestSecretThatOthersCanReadIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no permission bits here")
+	}
+	key, secret := keyFile(t, "ES256"), secretFile(t, "s")
+	if err := os.Chmod(secret, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	s := authorizationServer(t, func(*http.Request, url.Values) (int, string) { return 200, `{"access_token":"x"}` })
+	stdout, stderr := mustPop(t, "token", "--url", s.URL+"/token", "--client", "x", "--secret-file", secret, "--key", key, "--raw")
+	want := "warning: the client's secret in \"" + secret + "\" can be read by others (mode 0604)\nhint: chmod 600 " + quote(secret) + "\n"
+	if stdout != "x\n" || stderr != want {
+		t.Errorf("stdout = %q, stderr = %q; want the token and %q", stdout, stderr, want)
 	}
 }
 

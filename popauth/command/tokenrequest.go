@@ -38,12 +38,12 @@ func discover(ctx context.Context, client *http.Client, issuer string) (metadata
 		return metadata{}, err
 	}
 	if e.response.StatusCode != http.StatusOK {
-		return metadata{}, hint(fmt.Errorf("reading the issuer's metadata from %s: the answer is %d %s", u,
-			e.response.StatusCode, http.StatusText(e.response.StatusCode)), "name the token endpoint itself with --url")
+		err := answerError(e.response.StatusCode, "", "")
+		return metadata{}, misdirected(fmt.Errorf("reading the issuer's metadata from %s: %w", u, err), issuer, "the issuer's URL", e.response)
 	}
 	document, err := strict.ParseObject(e.got, answerLimits)
 	if err != nil {
-		return metadata{}, fmt.Errorf("reading the issuer's metadata from %s: %w", u, err)
+		return metadata{}, misdirected(fmt.Errorf("reading the issuer's metadata from %s: %w", u, err), issuer, "the issuer's URL", e.response)
 	}
 	// RFC 8414 §3.3: or one issuer could send us, with a secret, to another
 	if name, _ := document.Text("issuer"); name != issuer {
@@ -117,27 +117,36 @@ func postForm(ctx context.Context, client *http.Client, endpoint string, basic [
 func readToken(e *exchange) (string, error) {
 	answer, err := strict.ParseObject(e.got, answerLimits)
 	if e.response.StatusCode != http.StatusOK {
-		if err != nil {
-			return "", answerError(e.response.StatusCode, "", "")
-		}
-		return "", tokenRefused(e.response, answer)
+		// one that is no JSON object has no members
+		return "", tokenRefused(e, answer)
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading the token response: %w", err)
+		return "", notTheEndpoint(fmt.Errorf("reading the token response: %w", err), e)
 	}
 	token, ok := answer.Text("access_token")
 	if !ok || token == "" || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return "", errors.New("the token response has no usable access_token")
+		return "", notTheEndpoint(errors.New("the token response has no usable access_token"), e)
 	}
 	return token, nil
 }
 
-func tokenRefused(resp *http.Response, answer strict.Object) error {
+func notTheEndpoint(err error, e *exchange) error {
+	return misdirected(err, e.request.URL.String(), "the token endpoint", e.response)
+}
+
+func tokenRefused(e *exchange, answer strict.Object) error {
 	code, _ := answer.Text("error")
 	text, _ := answer.Text("error_description")
-	err := answerError(resp.StatusCode, code, text)
+	err := answerError(e.response.StatusCode, code, text)
+	// RFC 6749 §5.2: a token endpoint says what is wrong, with a 400 or a 401
+	if status := e.response.StatusCode; code == "" || status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
+		return notTheEndpoint(err, e)
+	}
 	switch code {
 	case "invalid_client":
+		if e.request.Header.Get("Authorization") == "" {
+			return hint(err, "are the id and the secret right? Some servers want them in the Authorization field: --basic")
+		}
 		return hint(err, "are the id and the secret right? Some servers want them in the body: --post")
 	case "unauthorized_client", "unsupported_grant_type":
 		return hint(err, "the client must be allowed the client_credentials grant")

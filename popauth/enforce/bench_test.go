@@ -31,7 +31,7 @@ func BenchmarkCheck(b *testing.B) {
 	b.Run("check", func(b *testing.B) {
 		bn := newBench(b)
 		token := mint(b, bn, withService(b, bn))
-		bn.policy.Memory.Configure(max(1<<12, 8*b.N), 8*time.Minute)
+		bn.policy.Memory.Configure(max(1<<12, 8*b.N), 5*time.Minute, time.Minute)
 		requests := make([]Request, b.N)
 		for i := range requests {
 			requests[i] = bn.request(attempt{token: token})

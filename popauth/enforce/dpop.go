@@ -66,6 +66,10 @@ func verifyDPoP(proof string, f evidenceFor, r Request, p Policy) (evidence, *oa
 func acceptableURLs(origins []string, path string) []string {
 	urls := make([]string, 0, len(origins))
 	for _, origin := range origins {
+		// by itself, since ? or # in it would cut off the path that is appended
+		if strings.ContainsAny(origin, "?#") {
+			continue
+		}
 		if u, err := dpop.Normalize(strings.TrimSuffix(origin, "/") + path); err == nil {
 			urls = append(urls, u)
 		}

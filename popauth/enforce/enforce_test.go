@@ -96,7 +96,7 @@ func newBench(t testing.TB) *bench {
 		Freshness: replay.Policy{MaxAge: 5 * time.Minute, Skew: time.Minute},
 		Memory:    replay.New(b.clock, 1<<12),
 	}
-	b.policy.Memory.Configure(1<<12, 8*time.Minute)
+	b.policy.Memory.Configure(1<<12, 5*time.Minute, time.Minute)
 	b.clock.Advance(time.Hour) // so that the fence of a new memory is past
 	return b
 }

@@ -106,11 +106,23 @@ func tokenInQuery(target string) *oauth.Refusal {
 	_, query, _ := strings.Cut(target, "?")
 	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
 		name, _, _ := strings.Cut(pair, "=")
-		if name, _ = decode(name); strings.EqualFold(name, "access_token") {
+		if strings.EqualFold(parameterName(name), "access_token") {
 			return oauth.Refuse(oauth.AmbiguousTokenInQuery, "")
 		}
 	}
 	return nil
+}
+
+// parameterName is the name as the most generous reader would have it. PHP drops
+// blanks in front, turns blanks and dots into underscores, and makes an array of
+// a name with a bracket; C programs stop at NUL.
+func parameterName(raw string) string {
+	name, _ := decode(strings.ReplaceAll(raw, "+", " "))
+	name = strings.TrimLeft(name, " \t\r\n")
+	if end := strings.IndexAny(name, "[\x00"); end >= 0 {
+		name = name[:end]
+	}
+	return strings.NewReplacer(" ", "_", ".", "_").Replace(name)
 }
 
 // decode resolves percent-encoding once. Where % is not followed by two

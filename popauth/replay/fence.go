@@ -60,10 +60,11 @@ func (f *fence) raise(to time.Time) {
 // judgeFence refuses a proof without a nonce that may have been accepted and
 // forgotten: from before the fence, or under a policy that looks back further
 // than the guard does.
-func judgeFence(p Policy, iat float64, horizon time.Time, window time.Duration) *oauth.Refusal {
-	// what was accepted up to the horizon had an iat of at most Skew after it
-	limit := horizon.Add(p.Skew)
-	if iat > seconds(limit) && p.window() <= window {
+func judgeFence(p Policy, iat float64, horizon time.Time, w windows) *oauth.Refusal {
+	// what was accepted up to the horizon, under whichever policy, had an iat of
+	// at most the largest Skew after it
+	limit := horizon.Add(w.skew)
+	if iat > seconds(limit) && w.covers(p) {
 		return nil
 	}
 	return &oauth.Refusal{

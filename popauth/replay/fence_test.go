@@ -67,7 +67,7 @@ func TestFenceRefusesWhatMayHaveBeenAcceptedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	c := clock.NewFake(start)
 	m := New(c, 10)
-	m.Configure(10, off.window())
+	m.Configure(10, off.MaxAge, off.Skew)
 	made := proof{key: "k", id: "1", iat: iat(c)}
 	want(t, "at the start", judge(m, off, made), oauth.Fenced)
 	want(t, "with a nonce", judge(m, off, proof{key: "k", id: "2", nonce: m.Nonce(), hasNonce: true}), "")
@@ -83,13 +83,13 @@ func TestSettingTheClockBackVoidsNoncesAndRaisesTheFence(t *testing.T) {
 	m, c := newMemory(t, 10)
 	nonce, made := m.Nonce(), proof{key: "k", id: "1", iat: iat(c)}
 	want(t, "before", judge(m, off, made), "")
-	c.Advance(off.window())
+	c.Advance(life(off))
 	m.Nonce() // sees the highest time
-	c.Step(-off.window())
+	c.Step(-life(off))
 	want(t, "the same proof, forgotten by the guard", judge(m, off, made), oauth.Fenced)
 	want(t, "a nonce from before", judge(m, required, proof{nonce: nonce, hasNonce: true}), oauth.NonceInvalid)
 	want(t, "a new nonce", judge(m, required, proof{id: "2", nonce: m.Nonce(), hasNonce: true}), "")
-	c.Advance(off.window() + off.Skew)
+	c.Advance(life(off) + off.Skew)
 	want(t, "when the highest time is reached", judge(m, off, proof{id: "3", iat: iat(c)}), oauth.Fenced)
 	c.Advance(time.Second)
 	want(t, "after it", judge(m, off, proof{id: "4", iat: iat(c)}), "")
@@ -139,12 +139,12 @@ func TestWideningTheWindowRaisesTheFence(t *testing.T) {
 	want(t, "Fresh under a policy wider than configured", reason(refusal), oauth.Fenced)
 	want(t, "Use under it", reason(m.Use(wide, Proof{Method: "dpop", Key: "k", ID: "1", IssuedAt: x.iat})), oauth.Fenced)
 	want(t, "first", judge(m, off, x), "")
-	c.Advance(off.window())
-	m.Configure(10, wide.window())
+	c.Advance(life(off))
+	m.Configure(10, wide.MaxAge, wide.Skew)
 	want(t, "forgotten by the guard, within the wide window", judge(m, wide, x), oauth.Fenced)
 	c.Advance(wide.Skew + time.Second)
 	want(t, "a new proof", judge(m, wide, proof{key: "k", id: "2", iat: iat(c)}), "")
-	m.Configure(10, wide.window())
+	m.Configure(10, wide.MaxAge, wide.Skew)
 	want(t, "the same window again", judge(m, wide, proof{key: "k", id: "3", iat: iat(c)}), "")
 }
 
@@ -156,7 +156,7 @@ func TestFenceNeverFalls(t *testing.T) {
 	c.Step(time.Hour)
 	m.Nonce()
 	c.Step(-time.Hour)
-	m.Configure(10, time.Hour)
+	m.Configure(10, time.Hour, 0)
 	c.Advance(2 * time.Minute)
 	want(t, "behind the fence", judge(m, off, proof{iat: iat(c)}), oauth.Fenced)
 }

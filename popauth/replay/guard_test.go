@@ -121,7 +121,7 @@ func TestMemoryStaysBoundedUnderLoad(t *testing.T) {
 			t.Fatalf("proof %d: got %q, want it accepted", n, got)
 		}
 	}
-	live := int(5*nonceEntryLife.Seconds() + 5*off.window().Seconds())
+	live := int(5*nonceEntryLife.Seconds() + 5*life(off).Seconds())
 	if got := m.Stats().Live; got < live-20 || got > live+20 {
 		t.Errorf("%d entries, want about %d", got, live)
 	}

@@ -15,8 +15,8 @@
 // The package does not look at proofs: whoever calls it has checked that the
 // values come from one that is valid. It does not share anything with other
 // nodes. Without nonces it can't know what an earlier process accepted whose
-// clock was ahead: a proof from then passes again if the clock was set back
-// while nobody ran.
+// clock was ahead, or whose Skew was larger: a proof from then may pass again if
+// the clock was set back, or Skew made smaller, while nobody ran.
 package replay
 
 import (
@@ -66,10 +66,17 @@ type Policy struct {
 	MaxAge, Skew time.Duration
 }
 
-// window is how long a proof without a nonce must be remembered: it may be
-// first seen Skew before its iat and pass until MaxAge after it. The rest is
-// for steps of the clock that are too small for the fence.
-func (p Policy) window() time.Duration { return p.MaxAge + 2*p.Skew + 2*time.Second }
+// windows are the largest MaxAge and Skew of all policies that ever were.
+type windows struct{ maxAge, skew time.Duration }
+
+// covers says whether the guard keeps long enough what the policy accepts.
+func (w windows) covers(p Policy) bool { return p.MaxAge <= w.maxAge && p.Skew <= w.skew }
+
+// life is how long a proof without a nonce must be remembered. One policy may
+// accept it Skew before its iat, and another one until MaxAge after it, so both
+// are the largest of all. The rest is for steps of the clock that are too small
+// for the fence.
+func (w windows) life() time.Duration { return w.maxAge + 2*w.skew + 2*time.Second }
 
 // Proof is what the memory needs to know of a proof.
 type Proof struct {
@@ -94,7 +101,7 @@ type Memory struct {
 	mu         sync.Mutex
 	fence      fence
 	guard      *guard
-	window     time.Duration
+	windows    windows
 	configured bool
 }
 
@@ -107,18 +114,19 @@ func New(c clock.Clock, capacity int) *Memory {
 	return m
 }
 
-// Configure applies a configuration: how many proofs to hold and how long to
-// hold those without a nonce, which is the largest MaxAge + 2 × Skew + 2 s of
-// all its policies. Neither ever shrinks, because requests of an earlier
-// configuration may still be on their way. A window that grows later raises
-// the fence: what was forgotten under the smaller one must not pass the larger.
-func (m *Memory) Configure(capacity int, window time.Duration) {
+// Configure applies a configuration: how many proofs to hold, and the largest
+// MaxAge and the largest Skew of its policies, not necessarily of one. None of
+// them ever shrinks, because requests of an earlier configuration may still be
+// on their way. A window that grows later raises the fence: what was forgotten
+// under the smaller one must not pass the larger.
+func (m *Memory) Configure(capacity int, maxAge, skew time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, _ := m.look()
 	m.guard.grow(capacity)
-	if window > m.window {
-		m.window = window
+	grown := windows{max(m.windows.maxAge, maxAge), max(m.windows.skew, skew)}
+	if grown != m.windows {
+		m.windows = grown
 		if m.configured {
 			m.fence.raise(now)
 		}
@@ -145,7 +153,7 @@ func (m *Memory) Nonce() string {
 func (m *Memory) Fresh(p Policy, proof Proof) (renew bool, refusal *oauth.Refusal) {
 	m.mu.Lock()
 	now, _ := m.look()
-	seal, horizon, window := m.seal.Load(), m.fence.horizon, m.window
+	seal, horizon, windows := m.seal.Load(), m.fence.horizon, m.windows
 	m.mu.Unlock()
 
 	if proof.HasNonce {
@@ -164,7 +172,7 @@ func (m *Memory) Fresh(p Policy, proof Proof) (renew bool, refusal *oauth.Refusa
 	if refusal := judgeIssuedAt(p, proof.IssuedAt, now); refusal != nil {
 		return false, refusal
 	}
-	return false, judgeFence(p, proof.IssuedAt, horizon, window)
+	return false, judgeFence(p, proof.IssuedAt, horizon, windows)
 }
 
 // Use is the last check: it accepts a proof once, in one atomic step. The same
@@ -191,10 +199,10 @@ func (m *Memory) Use(p Policy, proof Proof) *oauth.Refusal {
 	if refusal := judgeIssuedAt(p, proof.IssuedAt, now); refusal != nil {
 		return refusal
 	}
-	if refusal := judgeFence(p, proof.IssuedAt, m.fence.horizon, m.window); refusal != nil {
+	if refusal := judgeFence(p, proof.IssuedAt, m.fence.horizon, m.windows); refusal != nil {
 		return refusal
 	}
-	return m.guard.use(e, mono, mono+m.window)
+	return m.guard.use(e, mono, mono+m.windows.life())
 }
 
 // useWithNonce is Use for a proof that is judged by its nonce.

@@ -28,7 +28,7 @@ func newMemory(t testing.TB, capacity int) (*Memory, *clock.Fake) {
 	t.Helper()
 	c := clock.NewFake(start)
 	m := New(c, capacity)
-	m.Configure(capacity, off.window())
+	m.Configure(capacity, off.MaxAge, off.Skew)
 	c.Advance(time.Hour)
 	return m, c
 }
@@ -177,7 +177,7 @@ func TestUseJudgesTheTimeOfAProofWithoutANonceAgain(t *testing.T) {
 	m, c := newMemory(t, 100)
 	x := proof{key: "k", id: "1", iat: iat(c)}
 	want(t, "first", judge(m, off, x), "")
-	c.Advance(off.window() + time.Second)
+	c.Advance(life(off) + time.Second)
 	want(t, "held up", reason(m.Use(off, Proof{Method: "dpop", Key: x.key, ID: x.id, IssuedAt: x.iat})), oauth.ProofExpired)
 }
 
@@ -204,7 +204,7 @@ func TestGuardRemembersLongerThanAProofCanPass(t *testing.T) {
 		c.Advance(off.MaxAge + off.Skew)
 		want(t, "in the last moment of iat", judge(m, off, x), oauth.ProofReplayed)
 		x.iat += 200
-		c.Advance(off.window() - off.MaxAge - off.Skew - 1)
+		c.Advance(life(off) - off.MaxAge - off.Skew - 1)
 		want(t, "in the last moment of the entry", judge(m, off, x), oauth.ProofReplayed)
 		c.Advance(1)
 		want(t, "after it", judge(m, off, x), "")
@@ -214,12 +214,12 @@ func TestGuardRemembersLongerThanAProofCanPass(t *testing.T) {
 func TestConfigureNeverShrinks(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 100)
-	m.Configure(1, time.Second)
+	m.Configure(1, time.Second, 0)
 	if got := m.Stats().Capacity; got != 100 {
 		t.Errorf("capacity = %d, want 100", got)
 	}
 	want(t, "a proof under the larger window", judge(m, off, proof{key: "k", id: "1", iat: iat(c)}), "")
-	m.Configure(200, off.window())
+	m.Configure(200, off.MaxAge, off.Skew)
 	if got := m.Stats().Capacity; got != 200 {
 		t.Errorf("capacity = %d, want 200", got)
 	}
@@ -256,7 +256,7 @@ func history(t *testing.T, r *rand.Rand) {
 		required, singleUse, off,
 		{Mode: Off, MaxAge: 10 * time.Second}, {Mode: Off, MaxAge: time.Minute, Skew: 5 * time.Second},
 	}
-	m.Configure(64, policies[3].window())
+	m.Configure(64, policies[3].MaxAge, policies[3].Skew)
 	accepted := map[proof]int{}
 	var sent []proof
 	fresh := 0
@@ -267,7 +267,7 @@ func history(t *testing.T, r *rand.Rand) {
 		case n == 1:
 			c.Step(time.Duration(r.Int64N(int64(3*time.Second))) - 1500*time.Millisecond)
 		case n == 2:
-			m.Configure(r.IntN(65), policies[r.IntN(len(policies))].window())
+			m.Configure(r.IntN(65), policies[r.IntN(len(policies))].MaxAge, policies[r.IntN(len(policies))].Skew)
 		case n < 12:
 			c.Advance(time.Duration(r.Int64N(int64(40 * time.Second))))
 		default:
@@ -328,5 +328,58 @@ func BenchmarkNonce(b *testing.B) {
 	m := New(clock.System, 1)
 	for b.Loop() {
 		m.Nonce()
+	}
+}
+
+// life is how long the guard keeps a proof if there is just one policy.
+func life(p Policy) time.Duration { return windows{p.MaxAge, p.Skew}.life() }
+
+// Two places of one server may differ, and the query, which no proof covers,
+// may choose between them.
+func TestAProofIsRememberedForTheWidestOfAllPolicies(t *testing.T) {
+	t.Parallel()
+	ahead := Policy{Mode: Off, MaxAge: time.Second, Skew: 10 * time.Second}
+	back := Policy{Mode: Off, MaxAge: 20 * time.Second, Skew: time.Second}
+	c := clock.NewFake(start)
+	m := New(c, 100)
+	m.Configure(100, back.MaxAge, ahead.Skew)
+	c.Advance(time.Minute)
+	x := proof{key: "k", id: "1", iat: iat(c) + 9.5}
+	want(t, "first, by the one that looks ahead", judge(m, ahead, x), "")
+	for passed := time.Duration(0); passed < time.Minute; passed += time.Second {
+		for name, p := range map[string]Policy{"ahead": ahead, "back": back} {
+			if got := judge(m, p, x); got == "" {
+				t.Fatalf("the proof passed again after %v, by the policy that looks %s", passed, name)
+			}
+		}
+		c.Advance(time.Second)
+	}
+}
+
+func TestAProofThatWasTakenUnderALargerSkewIsFenced(t *testing.T) {
+	t.Parallel()
+	before := Policy{Mode: Off, MaxAge: time.Second, Skew: 10 * time.Second}
+	for name, after := range map[string]Policy{
+		"a window that is as long": {Mode: Off, MaxAge: 20 * time.Second, Skew: time.Second},
+		"a longer window":          {Mode: Off, MaxAge: 2 * time.Minute, Skew: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clock.NewFake(start)
+			m := New(c, 100)
+			m.Configure(100, before.MaxAge, before.Skew)
+			c.Advance(time.Minute)
+			x := proof{key: "k", id: "1", iat: iat(c) + 9.5}
+			want(t, "before the reload", judge(m, before, x), "")
+			for passed := time.Duration(0); passed < 3*time.Minute; passed += time.Second {
+				if got := judge(m, after, x); got == "" {
+					t.Fatalf("the proof passed again %v later, before the new configuration was started", passed)
+				}
+				if passed == 2*time.Second {
+					m.Configure(100, after.MaxAge, after.Skew)
+				}
+				c.Advance(time.Second)
+			}
+		})
 	}
 }

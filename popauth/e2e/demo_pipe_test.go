@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"os"
+	"testing"
+)
+
+// TestDemoLeavesNothingBehindInAPipe is `caddy pop demo | head -3`.
+func TestDemoLeavesNothingBehindInAPipe(t *testing.T) {
+	t.Parallel()
+	s := &server{dir: t.TempDir()}
+	tmp := t.TempDir()
+	cmd := s.command(t.Context(), "pop", "demo")
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+	story, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(story)
+	for range 3 {
+		if !lines.Scan() {
+			t.Fatalf("the story is too short: %v", lines.Err())
+		}
+	}
+	if during, err := os.ReadDir(tmp); err != nil || len(during) == 0 {
+		t.Errorf("%v (%v) is there during the demo, want its folder", during, err)
+	}
+	story.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Error("the demo told all of its story to nobody")
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("%v (%v) is left behind, want nothing", left, err)
+	}
+}
