@@ -48,8 +48,8 @@ var faults sync.Map
 // errFault is what a broken backend says.
 var errFault = errors.New("the cable is cut")
 
-// unknown is an answer of a broken backend.
-var unknown = fmt.Errorf("%w: %w", store.ErrUnavailable, errFault)
+// errUnknown is an answer of a broken backend.
+var errUnknown = fmt.Errorf("%w: %w", store.ErrUnavailable, errFault)
 
 // fault is a memory store, which fails where a test says so. Its revocations
 // are complete since long ago, so that a token may be older than the test.
@@ -126,14 +126,14 @@ type faulty struct {
 func (s *faulty) called() error {
 	s.fault.calls.Add(1)
 	if s.fault.down.Load() {
-		return unknown
+		return errUnknown
 	}
 	return nil
 }
 
 func (s *faulty) PutIfAbsent(ctx context.Context, key store.Key, value []byte, expires time.Time) (bool, error) {
 	if err := s.called(); err != nil || s.fault.readOnly.Load() {
-		return false, unknown
+		return false, errUnknown
 	}
 	if wait := s.fault.stuck.Load(); wait != nil {
 		(*wait)()
@@ -142,7 +142,7 @@ func (s *faulty) PutIfAbsent(ctx context.Context, key store.Key, value []byte, e
 	}
 	won, err := s.Store.PutIfAbsent(ctx, key, value, expires)
 	if s.fault.lost.Load() {
-		return false, unknown
+		return false, errUnknown
 	}
 	return won, err
 }

@@ -114,7 +114,7 @@ func (s *server) underLoad(t *testing.T, enough int, away func()) *ledger {
 // revoke tokens. What was answered with 200 must hold afterwards.
 func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	t.Parallel()
-	const rounds, answers = 12, 60
+	const rounds, answers = 10, 60
 	s := start(t, stateGlobals, stateSites)
 	var all []*ledger
 	for round := range rounds {
