@@ -32,9 +32,7 @@ func TestDemoLeavesNothingBehindInAPipe(t *testing.T) {
 		t.Errorf("%v (%v) is there during the demo, want its folder", during, err)
 	}
 	story.Close()
-	if err := cmd.Wait(); err == nil {
-		t.Error("the demo told all of its story to nobody")
-	}
+	_ = cmd.Wait() // it fails, unless all of the story fitted into the pipe before
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("%v (%v) is left behind, want nothing", left, err)
 	}
