@@ -54,10 +54,12 @@ func (r *Ring) round(ctx context.Context) error {
 		return err
 	}
 	now := r.clock.Now()
-	if !all.due(r.algorithm, now) && len(all.outlived(now)) == 0 {
-		return nil
+	if all.due(r.algorithm, now) || len(all.outlived(now)) > 0 {
+		if err := r.locked(ctx, r.renew); err != nil {
+			return err
+		}
 	}
-	return r.locked(ctx, r.renew)
+	return r.mend(ctx)
 }
 
 // renew does what is due. The lock must be held.

@@ -30,6 +30,9 @@ type memory struct {
 
 	mu    sync.Mutex
 	files map[string][]byte
+	// mark is the marker, apart from the keys: tests count those. Its methods
+	// are called "Load marker" and "Store marker".
+	mark  []byte
 	calls map[string]int
 	fail  map[string]error // by method
 
@@ -101,7 +104,38 @@ func (m *memory) Unlock(ctx context.Context, _ string) error {
 	return nil
 }
 
+func (m *memory) storeMarker(value []byte) error {
+	if err := m.call("Store marker"); err != nil {
+		return err
+	}
+	if len(m.locked) == 0 {
+		return errors.New("Store without the lock")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mark != nil {
+		return errors.New("Store on a file that exists")
+	}
+	m.mark = bytes.Clone(value)
+	return nil
+}
+
+func (m *memory) loadMarker() ([]byte, error) {
+	if err := m.call("Load marker"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mark == nil {
+		return nil, fs.ErrNotExist
+	}
+	return bytes.Clone(m.mark), nil
+}
+
 func (m *memory) Store(_ context.Context, name string, value []byte) error {
+	if name == prefix+".made" {
+		return m.storeMarker(value)
+	}
 	if err := m.call("Store"); err != nil {
 		return err
 	}
@@ -123,6 +157,9 @@ func (m *memory) Store(_ context.Context, name string, value []byte) error {
 }
 
 func (m *memory) Load(_ context.Context, name string) ([]byte, error) {
+	if name == prefix+".made" {
+		return m.loadMarker()
+	}
 	if err := m.call("Load"); err != nil {
 		return nil, err
 	}

@@ -5,9 +5,10 @@
 // An operator brings them, or they are made at first need and kept in Caddy's
 // storage, so that all nodes of a cluster have the same. Losing them voids
 // every token that was signed. So a key in storage is never changed, and one
-// is made only when storage says clearly what there is: any other answer is an
-// error, after which the issuer goes on with the keys that it knows; if it knows
-// none, it can't answer for a while but has lost nothing.
+// is made only when storage says clearly what there is, the first one only when
+// it says that there never was any. Any other answer is an error, after which
+// the issuer goes on with the keys that it knows; if it knows none, it can't
+// answer for a while but has lost nothing.
 //
 // Keys that were made are replaced every 30 days. Each is published an hour
 // before it signs, and until all tokens that it signed have expired; only the
@@ -38,7 +39,8 @@ import (
 // Config of a Ring.
 type Config struct {
 	// Storage is where keys are kept that were not given, as one file each
-	// under Prefix.
+	// under Prefix, and beside it Prefix + ".made", which says that there were
+	// keys: while it is there, keys that are gone are an error.
 	Storage certmagic.Storage
 	Prefix  string
 
@@ -81,7 +83,8 @@ type Ring struct {
 	clock     clock.Clock
 	notify    func(Event)
 
-	keys atomic.Pointer[keyring] // nil: not loaded yet
+	keys   atomic.Pointer[keyring] // nil: not loaded yet
+	marked atomic.Bool             // the marker was there once
 
 	mu       sync.Mutex
 	loading  *loading      // nil: nobody loads

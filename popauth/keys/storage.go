@@ -29,7 +29,7 @@ type file struct {
 
 const extension = ".json"
 
-// fromStorage reads the keys, and makes one if there is none at all.
+// fromStorage reads the keys, and makes one if there is none and never was.
 func (r *Ring) fromStorage(ctx context.Context) (keyring, error) {
 	all, err := r.reread(ctx)
 	if err != nil || len(all) > 0 {
@@ -37,10 +37,18 @@ func (r *Ring) fromStorage(ctx context.Context) (keyring, error) {
 	}
 	err = r.locked(ctx, func(ctx context.Context) error {
 		// another node may have made it while this one waited for the lock
-		if all, err = r.reread(ctx); err == nil && len(all) == 0 {
-			all, err = r.make(ctx, r.clock.Now())
+		if all, err = r.reread(ctx); err != nil || len(all) > 0 {
+			return err
 		}
-		return err
+		if err = r.mayBegin(ctx); err != nil {
+			return err
+		}
+		if all, err = r.make(ctx, r.clock.Now()); err != nil {
+			return err
+		}
+		// the key is good without it; Maintain tries again, and tells
+		_ = r.mark(ctx)
+		return nil
 	})
 	return all, err
 }

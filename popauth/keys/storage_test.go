@@ -112,7 +112,7 @@ func TestTwoRingsOnOneStorageAgree(t *testing.T) {
 
 func TestErrorOfStorageMakesNoKey(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"List", "Load", "Lock", "Store"} {
+	for _, method := range []string{"List", "Load", "Lock", "Store", "Load marker"} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
 			s, c := newMemory(), clock.NewFake(start)
