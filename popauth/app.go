@@ -135,6 +135,11 @@ func (a *App) Start() error {
 		}
 	}
 	for id, iss := range a.Issuers {
+		if err := iss.store.moveIn(a.ctx); err != nil {
+			return fmt.Errorf("issuer %q: %w", id, err)
+		}
+	}
+	for id, iss := range a.Issuers {
 		go a.maintain(id, iss)
 	}
 	a.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,8 +31,9 @@ func init() {
 // client that sends no proof is challenged with a 401 that carries a nonce to
 // be signed. Every proof passes once.
 //
-// A request that was let through has these placeholders; they are empty
-// before, and on every refusal:
+// A request that was let through has these placeholders. On every refusal they
+// are emptied, and only the reason is set. Before this handler, and where it
+// does not run, they are not set at all:
 //
 // Placeholder | Description
 // ------------|-------------
@@ -117,7 +117,9 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 		a.policy.Issuers = append(a.policy.Issuers, iss.tokens)
 	}
 	a.policy.Memory = app.runtime.memory
-	app.observeWindow(time.Duration(a.ProofMaxAge), time.Duration(a.ClockSkew))
+	if a.policy.Freshness.Mode == replay.Off {
+		app.observeWindow(time.Duration(a.ProofMaxAge), time.Duration(a.ClockSkew))
+	}
 	return nil
 }
 
@@ -266,17 +268,11 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Ve
 		h.Set("DPoP-Nonce", a.policy.Memory.Nonce())
 	}
 	if rule.Retry {
-		h.Set("Retry-After", retryAfter(refusal))
+		h.Set("Retry-After", refusal.RetryAfterSeconds())
 	}
 	replacer(r).Set("http.pop_auth.reason", string(refusal.Reason))
 	logRefusal(a.logger, r, refusal, verdictFields(verdict)...)
 	return caddyhttp.Error(rule.API, refusal)
-}
-
-// retryAfter is the value of the Retry-After field (RFC 9110 §10.2.3).
-func retryAfter(refusal *oauth.Refusal) string {
-	seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
-	return strconv.FormatInt(max(seconds, 1), 10)
 }
 
 // prepareUpstream takes the proof out of the request and puts the token into

@@ -47,16 +47,16 @@ type AccessToken struct {
 // Endpoints are the paths of an issuer's endpoints. They stand beneath the
 // path of the issuer URL, if it has one.
 type Endpoints struct {
-	// The token endpoint (RFC 6749). Default: /oauth2/token
+	// The token endpoint (RFC 6749). Default: /oauth2/token.
 	Token string `json:"token,omitempty"`
 
-	// The introspection endpoint (RFC 7662). Default: /oauth2/introspect
+	// The introspection endpoint (RFC 7662). Default: /oauth2/introspect.
 	Introspect string `json:"introspect,omitempty"`
 
-	// The revocation endpoint (RFC 7009). Default: /oauth2/revoke
+	// The revocation endpoint (RFC 7009). Default: /oauth2/revoke.
 	Revoke string `json:"revoke,omitempty"`
 
-	// The published keys (RFC 7517). Default: /oauth2/jwks
+	// The published keys (RFC 7517). Default: /oauth2/jwks.
 	JWKS string `json:"jwks,omitempty"`
 }
 
@@ -70,8 +70,8 @@ type Client struct {
 	// Several let you roll a secret. At least one is required.
 	Secrets []string `json:"secrets,omitempty"`
 
-	// The grant types the client may use. Default: client_credentials; none
-	// for a client that may introspect.
+	// The grant types the client may use: `client_credentials` is the only one
+	// there is. Default: that one; none for a client that may introspect.
 	Grants []string `json:"grants,omitempty"`
 
 	// The scopes the client may ask for. One that asks for none gets all.
@@ -138,7 +138,7 @@ type Issuer struct {
 	url       string   // resolved
 	audience  []string // resolved, never empty
 	scopes    []string // all that clients may ask for
-	store     *handle
+	store     *tenancy
 	keys      *keys.Ring
 	tokens    *accesstoken.Service
 	clients   *client.Registry

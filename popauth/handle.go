@@ -189,15 +189,19 @@ func (h *handle) attempt() (opened store.Store, err error) {
 // Destruct closes the store when no config refers to it any more.
 func (h *handle) Destruct() error {
 	h.cancel()
-	h.turn <- struct{}{}
-	defer func() { <-h.turn }()
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("an opening of the store does not end: %w", ctx.Err())
+	}
 	h.closed = true
 	m := h.open.Swap(nil)
 	if m == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closing)
-	defer cancel()
 	return m.Close(ctx)
 }
 
@@ -253,6 +257,15 @@ func (h *handle) CompleteSince() time.Time {
 		return m.CompleteSince()
 	}
 	return time.Time{}
+}
+
+// ID implements store.Store. It is zero while the store is not open; then every
+// other answer is an error.
+func (h *handle) ID() [16]byte {
+	if m := h.open.Load(); m != nil {
+		return m.ID()
+	}
+	return [16]byte{}
 }
 
 // Close is not for those who share the store: the pool closes it.

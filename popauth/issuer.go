@@ -42,9 +42,11 @@ func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	if i.store, err = a.store(backend); err != nil {
+	h, err := a.store(backend)
+	if err != nil {
 		return err
 	}
+	i.store = newTenancy(h, i.url)
 	if err := i.checkAccessToken(); err != nil {
 		return err
 	}
@@ -136,9 +138,10 @@ func (i *Issuer) provisionEndpoints() error {
 func checkIssuerURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err == nil && u.User != nil:
-		// first, since the other messages quote all of it
-		return fmt.Errorf("issuer %q must not contain user information", u.Redacted())
+	case strings.Contains(raw, "@"):
+		// first, since the other messages quote all of it, and that may be a
+		// password
+		return errors.New("issuer must not contain user information")
 	case err != nil, !u.IsAbs(), u.Host == "":
 		return fmt.Errorf("issuer %q is not a URL such as https://auth.example.com", raw)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(raw, "#"):

@@ -19,7 +19,8 @@ import (
 // would leave no trace. Never a token, a proof or a secret.
 func logRefusal(logger *zap.Logger, r *http.Request, refusal *oauth.Refusal, more ...zap.Field) {
 	level := zapcore.InfoLevel
-	if refusal.Reason.Rule().Level == oauth.Error {
+	// a client that has hung up is nothing that an operator has to mend
+	if refusal.Reason.Rule().Level == oauth.Error && r.Context().Err() == nil {
 		level = zapcore.ErrorLevel
 	}
 	entry := logger.Check(level, "request refused")

@@ -68,7 +68,7 @@ func TestOpaqueTokenAtAuth(t *testing.T) {
 	}
 }
 
-// Abuse row I04, and the same at pop_auth: another spelling is another token,
+// At pop_auth too, another spelling is another token,
 // and what can't be one costs no look into the store.
 func TestOpaqueTokenInAnotherSpelling(t *testing.T) {
 	t.Parallel()

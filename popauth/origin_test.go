@@ -97,7 +97,7 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// Abuse row R08: the URL that counts is the one of this connection, whatever
+// The URL that counts is the one of this connection, whatever
 // the client claims, unless a trusted proxy says otherwise.
 func TestAuthBelievesTrustedProxiesOnly(t *testing.T) {
 	t.Parallel()

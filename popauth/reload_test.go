@@ -103,7 +103,7 @@ func TestStoreSurvivesAFailedReload(t *testing.T) {
 // mustStillServe checks that the store of a config is open and its own.
 func mustStillServe(t *testing.T, s *site) {
 	t.Helper()
-	h := s.app.Issuers["default"].store
+	h := s.app.Issuers["default"].store.handle
 	mustHoldStore(t, s, 1)
 	if got := s.backend.opened().closed.Load(); got != 0 {
 		t.Error("its store was closed")

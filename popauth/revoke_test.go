@@ -52,7 +52,6 @@ var formats = map[string]func(*site){
 	"opaque": func(s *site) { s.config.Issuers["default"].AccessToken = &AccessToken{Format: "opaque"} },
 }
 
-// Abuse row V01.
 func TestRevokedTokenIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, format := range formats {
@@ -75,7 +74,6 @@ func TestRevokedTokenIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// Abuse row V02.
 func TestRevocationOfWhatIsNoToken(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -101,7 +99,6 @@ func TestRevocationOfWhatIsNoToken(t *testing.T) {
 	}
 }
 
-// Abuse row V03.
 func TestRevocationOfAnotherClientsToken(t *testing.T) {
 	t.Parallel()
 	for name, format := range formats {
@@ -121,7 +118,7 @@ func TestRevocationOfAnotherClientsToken(t *testing.T) {
 	}
 }
 
-// Abuse row V04: what is reported as done is done, and what is not may be. So
+// What is reported as done is done, and what is not may be. So
 // the token passes no more either way, as far as this node knows.
 func TestRevocationWhileTheStoreFails(t *testing.T) {
 	t.Parallel()

@@ -232,7 +232,10 @@ func TestProvisionTouchesNoStorage(t *testing.T) {
 func TestStartConfiguresTheMemory(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(s *site) { s.config.ReplayCapacity = 1 << 14 })
-	for _, config := range []string{`{"proof_max_age":"1m","clock_skew":"1s"}`, `{"proof_max_age":"10m","clock_skew":"30s"}`, `{}`} {
+	for _, config := range []string{
+		`{"nonce":"off","proof_max_age":"1m","clock_skew":"30s"}`, `{"nonce":"off","proof_max_age":"10m","clock_skew":"1s"}`,
+		`{"proof_max_age":"2h","clock_skew":"1h"}`, // which do not count
+	} {
 		if _, err := s.load("http.handlers.pop_auth", config); err != nil {
 			t.Fatal(err)
 		}

@@ -123,7 +123,6 @@ func TestServerOnly(t *testing.T) {
 	}
 }
 
-// Abuse rows T01, I02 and J01.
 func TestServerMethods(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -152,7 +151,6 @@ func TestServerMethods(t *testing.T) {
 	}
 }
 
-// Abuse row J01.
 func TestServerPublishesTheKeys(t *testing.T) {
 	t.Parallel()
 	rsa := privateKey(t, "rsa2048")

@@ -23,7 +23,8 @@ func init() {
 }
 
 // MemoryStore keeps everything in the memory of the process. All is lost with
-// a restart.
+// a restart, and tokens from before it are refused: nobody knows which of them
+// were revoked.
 type MemoryStore struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -135,15 +136,15 @@ type generation struct {
 const loadTimeout = 10 * time.Second
 
 // Load implements store.Generation.
-func (g generation) Load(ctx context.Context) (uint64, error) {
+func (g generation) Load(ctx context.Context) (store.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	return store.NewGeneration(g.host.Storage(), g.identity).Load(ctx)
 }
 
 // Store implements store.Generation.
-func (g generation) Store(ctx context.Context, number uint64) error {
-	return store.NewGeneration(g.host.Storage(), g.identity).Store(ctx, number)
+func (g generation) Store(ctx context.Context, m store.Mark) error {
+	return store.NewGeneration(g.host.Storage(), g.identity).Store(ctx, m)
 }
 
 // logStoreEvent tells the operator that something is wrong with a store that

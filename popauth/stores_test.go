@@ -48,12 +48,12 @@ func fileStore(t testing.TB, path string) json.RawMessage {
 func TestMemoryStoreIsOneForAll(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, stored(json.RawMessage(`{"backend":"memory"}`), "default"))
-	h := s.app.Issuers["default"].store
+	h := s.app.Issuers["default"].store.handle
 	if _, ok := h.backend.(*MemoryStore); !ok {
 		t.Fatalf("got %T", h.backend)
 	}
 	other := newSite(t, stored(json.RawMessage(`{"backend":"memory"}`), "default"))
-	if other.app.Issuers["default"].store != h {
+	if other.app.Issuers["default"].store.handle != h {
 		t.Error("two configs have a memory store each")
 	}
 	if err := verbs["Get"](t.Context(), h); err != nil {
@@ -144,10 +144,10 @@ func TestStartMakesTheDefaultStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := store.NewGeneration(s.storage, instance.String()+" "+file).Load(t.Context()); err != nil || got == 0 {
-		t.Errorf("got the generation %d, %v, want one", got, err)
+	if got, err := store.NewGeneration(s.storage, instance.String()+" "+file).Load(t.Context()); err != nil || got.Number == 0 {
+		t.Errorf("got the generation %v, %v, want one", got, err)
 	}
-	if got, _ := store.NewGeneration(s.storage, file).Load(t.Context()); got != 0 {
+	if got, _ := store.NewGeneration(s.storage, file).Load(t.Context()); got != (store.Mark{}) {
 		t.Error("another node with the same path would share the generation")
 	}
 }
@@ -165,7 +165,7 @@ func TestStoresAreSharedByIdentity(t *testing.T) {
 	if err := s.app.Start(); err != nil {
 		t.Fatal(err)
 	}
-	of := func(id string) *handle { return s.app.Issuers[id].store }
+	of := func(id string) *handle { return s.app.Issuers[id].store.handle }
 	if of("default") != of("second") || of("fourth") != of("fifth") {
 		t.Error("two issuers with one identity have two stores")
 	}
@@ -173,7 +173,7 @@ func TestStoresAreSharedByIdentity(t *testing.T) {
 		t.Error("two identities have one store")
 	}
 	next := newSite(t, stored(a, "default"))
-	if next.app.Issuers["default"].store != of("default") {
+	if next.app.Issuers["default"].store.handle != of("default") {
 		t.Error("two configs with one identity have two stores")
 	}
 	if got, _ := stores.References(keyOf(of("default").backend)); got != 2 {
@@ -184,7 +184,7 @@ func TestStoresAreSharedByIdentity(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, h := range []*handle{next.app.Issuers["default"].store, of("third"), of("fourth")} {
+	for _, h := range []*handle{next.app.Issuers["default"].store.handle, of("third"), of("fourth")} {
 		mustNotKnow(t, h)
 		if _, held := stores.References(keyOf(h.backend)); held {
 			t.Error("a store outlives the last config")

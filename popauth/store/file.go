@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +35,8 @@ import (
 // the revocations that were made since. The store sees that by its generation,
 // which is raised in the file and then in Caddy's storage when it is opened and
 // closed, and by the first revocation a minute or more after it was raised
-// last. Then it is complete only since now. It can't see it if the copy is
+// last. Then it is complete only since now; so is a file of another store, or
+// one of which Caddy's storage knows nothing. It can't see it if the copy is
 // younger than the last raise, so that at most the revocations of one minute
 // are missing; or if Caddy's storage was put back as well, or could not be
 // written.
@@ -46,7 +46,12 @@ type File struct {
 	generations Generation
 	db          *bolt.DB
 	since       time.Time
+	id          [storeIDSize]byte
 	damaged     atomic.Uint64 // how often a damaged record was met
+
+	beginning sync.Mutex    // to read; see begin
+	breaking  sync.Once     // of broken
+	broken    chan struct{} // closed when bbolt must not be called any more
 
 	entering sync.RWMutex // for writing: to close the queue
 	closed   bool
@@ -187,7 +192,11 @@ func relist(tx *bolt.Tx, place []byte) (listed, bool) {
 // when it was opened and seen to be an older copy of itself.
 func (f *File) CompleteSince() time.Time { return f.since }
 
-// Close implements Store.
+// ID implements Store.
+func (f *File) ID() [16]byte { return f.id }
+
+// Close implements Store. When storage does not answer, that takes up to twice
+// storageTimeout.
 func (f *File) Close(ctx context.Context) error {
 	f.entering.Lock()
 	if !f.closed {
@@ -198,29 +207,11 @@ func (f *File) Close(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return f.closeErr
+	case <-f.broken:
+		return fmt.Errorf("closing the store: %w", errBroken)
 	case <-ctx.Done():
 		return fmt.Errorf("closing the store: %w", ctx.Err())
 	}
-}
-
-// view reads. A panic, as bbolt has it for pages that make no sense, is an
-// unknown.
-func (f *File) view(ctx context.Context, read func(*bolt.Tx) error) (err error) {
-	if err := ctx.Err(); err != nil {
-		return unavailable(err)
-	}
-	// a page that the disk does not give is a fault of the memory map, and
-	// would otherwise be the end of the process
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: reading the file: %v", ErrUnavailable, p)
-		}
-	}()
-	if err := f.db.View(read); err != nil {
-		return unavailable(err)
-	}
-	return nil
 }
 
 // alarm counts a damaged record. It tells of it at the first, second, fourth

@@ -81,28 +81,28 @@ func (p *place) copyTo(t testing.TB, path string) {
 // generation is a store.Generation in memory.
 type generation struct {
 	mu      sync.Mutex
-	number  uint64
+	mark    store.Mark
 	stores  int
 	failure error
-	stored  chan uint64 // if not nil, gets each number that is stored
+	stored  chan store.Mark // if not nil, gets each mark that is stored
 }
 
-func (g *generation) Load(context.Context) (uint64, error) {
+func (g *generation) Load(context.Context) (store.Mark, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.number, g.failure
+	return g.mark, g.failure
 }
 
-func (g *generation) Store(_ context.Context, number uint64) error {
+func (g *generation) Store(_ context.Context, m store.Mark) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.failure != nil {
 		return g.failure
 	}
-	g.number = number
+	g.mark = m
 	g.stores++
 	if g.stored != nil {
-		g.stored <- number
+		g.stored <- m
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func TestFileIsDurableBeforeTheAnswer(t *testing.T) {
 			}
 		}
 		left := newPlace(t, c)
-		left.generation.number = p.generation.number
+		left.generation.mark = p.generation.mark
 		if err := os.Mkdir(filepath.Dir(left.path), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -216,7 +216,7 @@ func TestFileWithAFlippedBit(t *testing.T) {
 		bit := random.IntN(8 * len(whole))
 		damaged := bytes.Clone(whole)
 		damaged[bit/8] ^= 1 << (bit % 8)
-		q := &place{path: filepath.Join(t.TempDir(), "store.db"), clock: c, generation: &generation{number: p.generation.number}, events: new(events)}
+		q := &place{path: filepath.Join(t.TempDir(), "store.db"), clock: c, generation: &generation{mark: p.generation.mark}, events: new(events)}
 		if err := os.WriteFile(q.path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -336,36 +336,5 @@ func TestFileAnswersUnknownWhenTheDiskIsFull(t *testing.T) {
 		if _, ok, err := f.Get(t.Context(), keyOf(store.KindToken, strconv.Itoa(n))); !ok || err != nil {
 			t.Fatalf("token %d: Get = %v, %v; want it there", n, ok, err)
 		}
-	}
-}
-
-func TestFileSurvivesPanics(t *testing.T) {
-	t.Parallel()
-	c := newClock()
-	f := newPlace(t, c).open(t)
-	k := keyOf(store.KindRevocation, "1")
-	// without its buckets nothing in the file makes sense
-	f.Update(t, func(tx *bolt.Tx) error {
-		return errors.Join(tx.DeleteBucket(store.RecordsBucket), tx.DeleteBucket(store.FeedBucket))
-	})
-	if won, err := f.PutIfAbsent(t.Context(), k, nil, c.Now().Add(time.Hour)); won || !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("PutIfAbsent = %v, %v; want ErrUnavailable", won, err)
-	}
-	if first, err := f.Consume(t.Context(), k); first || !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("Consume = %v, %v; want ErrUnavailable", first, err)
-	}
-	if _, ok, err := f.Get(t.Context(), k); ok || !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("Get = %v, %v; want ErrUnavailable", ok, err)
-	}
-	if _, err := f.Revocations(t.Context(), k.Issuer, 0); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("Revocations: %v, want ErrUnavailable", err)
-	}
-	f.Update(t, func(tx *bolt.Tx) error {
-		_, err := tx.CreateBucket(store.RecordsBucket)
-		_, err2 := tx.CreateBucket(store.FeedBucket)
-		return errors.Join(err, err2)
-	})
-	if !put(t, f, c, k, "") {
-		t.Error("a put did not win after all was mended")
 	}
 }

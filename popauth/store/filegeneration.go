@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -13,8 +14,8 @@ const (
 	// raiseEvery is how far apart raises are while revocations are made.
 	raiseEvery = time.Minute
 
-	// publishTimeout bounds what Caddy's storage may take for a generation.
-	publishTimeout = 10 * time.Second
+	// storageTimeout bounds what Caddy's storage may take for a mark.
+	storageTimeout = 10 * time.Second
 )
 
 // raiseDue says whether a revocation should raise the generation.
@@ -24,26 +25,54 @@ func (f *File) raiseDue() bool {
 
 // raise raises the generation in the file. That comes before storage: the
 // other way round, a crash in between would look like a restored backup.
-func (f *File) raise(tx *bolt.Tx) (generation uint64, err error) {
+func (f *File) raise(tx *bolt.Tx) error {
 	// also when the transaction fails, since it may still have happened
 	f.state.generation++
 	f.raisedAt = f.clock.Mono()
-	return f.state.generation, tx.Bucket(metaBucket).Put(stateKey, f.state.seal())
+	return tx.Bucket(metaBucket).Put(stateKey, f.state.seal())
 }
+
+// mark is what storage should have.
+func (f *File) mark() Mark { return Mark{ID: f.state.id, Number: f.state.generation} }
 
 // publish stores a raised generation. Writes don't wait for that.
-func (f *File) publish(generation uint64) {
+func (f *File) publish(m Mark) {
 	f.publishes.Store(true)
-	f.publishing.Go(func() {
-		defer f.publishes.Store(false)
-		f.store(context.Background(), generation)
-	})
+	f.publishing.Go(func() { f.store(context.Background(), m) })
 }
 
-func (f *File) store(ctx context.Context, generation uint64) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+// inTime calls storage, and gives up when the context ends or storageTimeout
+// is over. Storage may go on all the same: that of Caddy in files does not look
+// at its context, and may hang as its disk does.
+func inTime[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	if err := f.generations.Store(ctx, generation); err != nil {
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := call(ctx)
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("waiting for storage: %w", ctx.Err())
+	}
+}
+
+func (f *File) store(ctx context.Context, m Mark) {
+	f.publishes.Store(true)
+	_, err := inTime(ctx, func(ctx context.Context) (struct{}, error) {
+		// not before it has ended, or those that hang would pile up
+		defer f.publishes.Store(false)
+		return struct{}{}, f.generations.Store(ctx, m)
+	})
+	if err != nil {
 		f.notify(Event{
 			Message: "the generation of the store cannot be stored, a restored backup may go unnoticed",
 			Err:     err,
@@ -55,14 +84,10 @@ func (f *File) store(ctx context.Context, generation uint64) {
 // this file after it was closed has an old one.
 func (f *File) finish() error {
 	f.publishing.Wait()
-	err := f.transact(func(tx *bolt.Tx) error {
-		_, err := f.raise(tx)
-		return err
-	})
-	if err == nil {
-		f.store(context.Background(), f.state.generation)
+	if err := f.transact(f.raise); err == nil {
+		f.store(context.Background(), f.mark())
 	} else {
 		f.notify(Event{Message: "the store cannot be closed cleanly", Err: err})
 	}
-	return f.db.Close()
+	return f.release()
 }

@@ -58,7 +58,7 @@ func TestFileSeesARestoredBackup(t *testing.T) {
 			t.Parallel()
 			c := newClock()
 			p := newPlace(t, c)
-			stored := make(chan uint64, 10)
+			stored := make(chan store.Mark, 10)
 			p.generation.stored = stored
 			f := p.open(t)
 			made := f.CompleteSince()
@@ -113,7 +113,7 @@ func TestFileSeesThatItWasRemoved(t *testing.T) {
 }
 
 // A crash between the raise in the file and that in storage must not look like
-// a restored backup, nor must a storage that has lost the number.
+// a restored backup, nor must a storage that was not there for long.
 func TestFileAheadOfItsStoredGenerationIsWhole(t *testing.T) {
 	t.Parallel()
 	c := newClock()
@@ -123,7 +123,7 @@ func TestFileAheadOfItsStoredGenerationIsWhole(t *testing.T) {
 	for _, number := range []uint64{1, 0} {
 		closeStore(t, f)
 		c.Advance(time.Minute)
-		p.generation.number = number
+		p.generation.mark.Number = number
 		f = p.wantComplete(t, made, false)
 	}
 }
@@ -150,7 +150,7 @@ func TestFileIsNeverCompleteFromAnEarlierTime(t *testing.T) {
 	f := p.open(t)
 	made := f.CompleteSince()
 	closeStore(t, f)
-	p.generation.number += 10
+	p.generation.mark.Number += 10
 	c.Step(-time.Hour)
 	f = p.open(t)
 	if got := f.CompleteSince(); !got.Equal(made) {
@@ -194,7 +194,7 @@ func TestFileRaisesItsGenerationOnceAMinute(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	p := newPlace(t, c)
-	p.generation.stored = make(chan uint64, 100)
+	p.generation.stored = make(chan store.Mark, 100)
 	f := p.open(t)
 	<-p.generation.stored
 	for n := range 300 {
@@ -213,7 +213,7 @@ func TestFileRaisesItsGenerationOnceAMinute(t *testing.T) {
 	if got := len(p.generation.stored); got != 1 {
 		t.Errorf("%d further generations were stored, want that of closing", got)
 	}
-	if got, want := p.generation.number, uint64(1+4+1); got != want {
+	if got, want := p.generation.mark.Number, uint64(1+4+1); got != want {
 		t.Errorf("the generation is %d, want %d", got, want)
 	}
 }

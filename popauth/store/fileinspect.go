@@ -20,16 +20,23 @@ type inspection struct {
 	damaged uint64 // records and entries
 	number  uint64 // of the newest record
 
+	file        os.FileInfo // nil: there was none, or nothing in it
+	transaction uint64      // the newest
+	torn        bool        // whether there may have been a newer one
+
 	records, places       int // that must not be forgotten, and in the index
 	revocations, listings int // of the former, and in the feed
 }
+
+// firstTransaction is the number that bbolt gives a file when it makes one.
+const firstTransaction = 1
 
 // inspect reads all of a file, which may not exist yet. It is an error if
 // anything is missing that must not be forgotten.
 func inspect(path string) (found inspection, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return inspection{}, nil
+		return inspection{transaction: firstTransaction}, nil
 	}
 	if err != nil {
 		return inspection{}, err
@@ -38,7 +45,14 @@ func inspect(path string) (found inspection, err error) {
 	if err != nil {
 		return inspection{}, err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() {
+		if _, ok := errors.AsType[*panicked](err); ok {
+			// it may have left locks held, for which db.Close would wait
+			_ = file.Close()
+			return
+		}
+		err = errors.Join(err, db.Close())
+	}()
 	// others that look at it don't write, but one that did may have made it
 	// grow before this got its lock
 	if info, err = file.Stat(); err != nil {
@@ -51,6 +65,7 @@ func inspect(path string) (found inspection, err error) {
 	if err := p.check(info.Size()); err != nil {
 		return inspection{}, err
 	}
+	found.file, found.transaction, found.torn = info, p.transaction, p.torn
 	if found.damaged > 0 || found.records < found.places || found.listings < found.revocations {
 		return found, guarded(db, nothingMissing)
 	}
@@ -62,7 +77,7 @@ func guarded(db *bolt.DB, read func(*bolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = &damage{fmt.Sprint(p)}
+			err = &panicked{&damage{fmt.Sprint(p)}}
 		}
 	}()
 	return db.View(read)

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,7 +30,7 @@ func OpenFile(ctx context.Context, c FileConfig) (*File, error) {
 	}
 	f := &File{
 		clock: c.Clock, notify: c.Notify, generations: c.Generation,
-		queue: make(chan *write, queueSize), done: make(chan struct{}),
+		queue: make(chan *write, queueSize), done: make(chan struct{}), broken: make(chan struct{}),
 	}
 	if f.notify == nil {
 		f.notify = func(Event) {}
@@ -42,17 +43,17 @@ func OpenFile(ctx context.Context, c FileConfig) (*File, error) {
 		return nil, explain(c.Path, err)
 	}
 	// before the file is touched: an unknown generation may be a higher one
-	stored, err := c.Generation.Load(ctx)
+	mark, err := inTime(ctx, c.Generation.Load)
 	if err != nil {
 		return nil, err
 	}
-	if f.db, _, err = openBolt(c.Path, false); err != nil {
+	var file *os.File
+	if f.db, file, err = openBolt(c.Path, false); err != nil {
 		return nil, explain(c.Path, err)
 	}
-	f.number = found.number
-	events, err := f.start(stored)
+	events, err := f.start(file, found, mark)
 	if err != nil {
-		return nil, errors.Join(explain(c.Path, err), f.db.Close())
+		return nil, errors.Join(explain(c.Path, err), f.release())
 	}
 	syncDirectory(filepath.Dir(c.Path))
 	if found.damaged > 0 {
@@ -65,50 +66,53 @@ func OpenFile(ctx context.Context, c FileConfig) (*File, error) {
 	for _, e := range events {
 		f.notify(e)
 	}
-	f.store(ctx, f.state.generation)
+	f.store(ctx, f.mark())
 	go f.run()
 	return f, nil
 }
 
 // start makes the buckets of a new file, and brings the generation of an old
-// one up to date with the stored one. All that is on the disk before anybody
-// gets an answer.
-func (f *File) start(stored uint64) (events []Event, err error) {
+// one up to date with the mark. All that is on the disk before anybody gets an
+// answer.
+func (f *File) start(file *os.File, found inspection, mark Mark) (events []Event, err error) {
+	if info, err := file.Stat(); err != nil || found.file != nil && !os.SameFile(info, found.file) {
+		return nil, cmp.Or(err, errChanged)
+	}
+	f.number = found.number
 	now := f.clock.Now()
 	err = f.transact(func(tx *bolt.Tx) error {
+		// between the look at the file and the lock, another process may have
+		// had it: then numbers would be given twice, and mark be an old one
+		if uint64(tx.ID()) != found.transaction+1 {
+			return errChanged
+		}
 		for _, name := range [][]byte{recordsBucket, expiryBucket, feedBucket, metaBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
 		meta := tx.Bucket(metaBucket)
-		sealed, made := meta.Get(stateKey), meta.Get(formatKey) == nil
-		var ok bool
-		switch f.state, ok = unsealState(sealed); {
-		case made:
-			f.state = state{created: now, since: now}
-			if err := meta.Put(formatKey, binary.BigEndian.AppendUint64(nil, format)); err != nil {
-				return err
-			}
-		case !ok:
-			f.state = state{created: now}
-		}
-		if !made && !ok || f.state.generation < stored {
+		doubt := f.recognize(meta, now, found, mark)
+		if doubt != nil {
 			events = append(events, Event{
-				Message: "the store is older than it was: a backup was put back, or the file was removed; " +
-					"tokens that were issued before now are refused",
-				Err: fmt.Errorf("the file has generation %d, and the last one was %d", f.state.generation, stored),
+				Message: "the store is not what it was, or may not be: a backup was put back, or the file was " +
+					"removed or damaged, or its mark in storage was; tokens that were issued before now are refused",
+				Err: doubt,
 			})
-			f.state.generation = stored
 			// not earlier than it was, if the clock was set back
 			if f.state.since.Before(now) {
 				f.state.since = now
 			}
 		}
-		_, err := f.raise(tx)
-		return err
+		f.state.generation = max(f.state.generation, mark.Number)
+		if meta.Get(formatKey) == nil {
+			if err := meta.Put(formatKey, binary.BigEndian.AppendUint64(nil, format)); err != nil {
+				return err
+			}
+		}
+		return f.raise(tx)
 	})
-	f.since = f.state.since
+	f.since, f.id = f.state.since, f.state.id
 	if now.Before(f.since) {
 		events = append(events, Event{
 			Message: "the wall clock is behind the time when the store was made; tokens are refused until then",
@@ -116,6 +120,35 @@ func (f *File) start(stored uint64) (events []Event, err error) {
 		})
 	}
 	return events, err
+}
+
+// recognize sets the state, that of the file or a new one, and returns why
+// revocations that were made before now may be missing, nil if none can be. A
+// file that is ahead of its mark, by however much, is the one that the mark is
+// for: a raise comes to the file first.
+func (f *File) recognize(meta *bolt.Bucket, now time.Time, found inspection, mark Mark) (doubt error) {
+	s, ok := unsealState(meta.Get(stateKey))
+	made := meta.Get(formatKey) == nil
+	switch f.state = s; {
+	case made:
+		f.state = state{created: now, since: now, id: newID()}
+		if mark != (Mark{}) {
+			return errors.New("the file is new, and there was another one")
+		}
+		return nil
+	case !ok:
+		f.state = state{created: now, id: newID()}
+		return errors.New("what the file says of itself is damaged")
+	case found.torn:
+		return errors.New("the last transaction of the file may be lost")
+	case mark == Mark{}:
+		return errors.New("there is no mark in storage of the file's generation")
+	case mark.ID != s.id:
+		return errors.New("the file is another one than the last")
+	case s.generation < mark.Number:
+		return fmt.Errorf("the file has generation %d, and the last one was %d", s.generation, mark.Number)
+	}
+	return nil
 }
 
 // preparePlace makes the directory, and refuses places where a store can't be.
@@ -176,6 +209,14 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, file *os.File, err error
 	return db, file, err
 }
 
+// errChanged is the error for a file that is not the one that was looked at.
+var errChanged = errors.New("it was changed meanwhile")
+
+// panicked is damage that was met as a panic of bbolt.
+type panicked struct{ *damage }
+
+func (p *panicked) Unwrap() error { return p.damage }
+
 // damage is an error that says what of a file makes no sense.
 type damage struct{ what string }
 
@@ -196,6 +237,9 @@ func explain(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("store file %q can't be used by this user: let the user that runs Caddy own "+
 			"it and its directory: %w", path, err)
+	case errors.Is(err, errChanged):
+		return fmt.Errorf("store file %q was changed by another process while this one looked at it: "+
+			"start again, with one process for it", path)
 	case isNewer:
 		return fmt.Errorf("store file %q was written by a newer version, %w: use that version, "+
 			"or give another path", path, err)

@@ -25,6 +25,9 @@ type pages struct {
 	seen []bool // by id
 	bufs [][]byte
 
+	transaction uint64 // the newest
+	torn        bool   // whether there may have been a newer one
+
 	// visit gets all keys and values, which it must not keep.
 	visit func(bucket string, key, value []byte) error
 }
@@ -78,9 +81,9 @@ func (p *pages) check(fileSize int64) error {
 }
 
 // meta returns the root of the newest of the two pages that say where all
-// begins, and sets end.
+// begins, and sets end, transaction and torn. Each is written in turn, so if
+// one is damaged, what is left may be the last but one.
 func (p *pages) meta() (root uint64, err error) {
-	newest := uint64(0)
 	for id := range int64(2) {
 		m := make([]byte, metaSum+8)
 		if _, err := p.file.ReadAt(m, id*int64(p.size)+pageHeader); err != nil {
@@ -90,10 +93,11 @@ func (p *pages) meta() (root uint64, err error) {
 		sum.Write(m[:metaSum])
 		if binary.NativeEndian.Uint32(m) != metaMagic || binary.NativeEndian.Uint32(m[4:]) != metaVersion ||
 			binary.NativeEndian.Uint64(m[metaSum:]) != sum.Sum64() {
+			p.torn = true
 			continue
 		}
-		if transaction := binary.NativeEndian.Uint64(m[48:]); root == 0 || transaction > newest {
-			newest = transaction
+		if transaction := binary.NativeEndian.Uint64(m[48:]); root == 0 || transaction > p.transaction {
+			p.transaction = transaction
 			root, p.end = binary.NativeEndian.Uint64(m[16:]), binary.NativeEndian.Uint64(m[40:])
 		}
 	}

@@ -16,7 +16,7 @@ import (
 //	expiry   expires ‖ number    → key of the record
 //	feed     issuer ‖ number     → id ‖ expires
 //	meta     "format"            → number of the format
-//	         "state"             → created ‖ complete since ‖ generation
+//	         "state"             → created ‖ complete since ‖ generation ‖ id
 //
 // Records are numbered as they are made, so that a transaction with many of
 // them appends to the index and the feed, and does not write all over them.
@@ -38,6 +38,7 @@ const (
 	expiryKeySize = timeSize + numberSize
 	feedKeySize   = sha256.Size + numberSize
 	checksumSize  = 16
+	storeIDSize   = 16
 )
 
 // seal appends the checksum to body. It covers the place too, so that a value
@@ -167,24 +168,27 @@ type state struct {
 	created    time.Time
 	since      time.Time // when its revocations begin to be complete
 	generation uint64
+	id         [storeIDSize]byte
 }
 
 func (s state) seal() []byte {
 	var body []byte
 	body = binary.BigEndian.AppendUint64(body, uint64(s.created.UnixNano()))
 	body = binary.BigEndian.AppendUint64(body, uint64(s.since.UnixNano()))
-	return seal(metaBucket, stateKey, binary.BigEndian.AppendUint64(body, s.generation))
+	body = binary.BigEndian.AppendUint64(body, s.generation)
+	return seal(metaBucket, stateKey, append(body, s.id[:]...))
 }
 
 func unsealState(sealed []byte) (s state, ok bool) {
 	body, ok := unseal(metaBucket, stateKey, sealed)
-	if !ok || len(body) != 3*8 {
+	if !ok || len(body) != 3*8+storeIDSize {
 		return state{}, false
 	}
 	return state{
 		created:    time.Unix(0, int64(binary.BigEndian.Uint64(body))),
 		since:      time.Unix(0, int64(binary.BigEndian.Uint64(body[8:]))),
 		generation: binary.BigEndian.Uint64(body[16:]),
+		id:         [storeIDSize]byte(body[24:]),
 	}, true
 }
 

@@ -4,9 +4,7 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -40,6 +38,9 @@ func (f *File) ask(ctx context.Context, w *write) (yes bool, err error) {
 	select {
 	case <-w.done:
 		return w.yes, w.err
+	case <-f.broken:
+		// the writer may be the one that waits for the locks of bbolt
+		return false, unavailable(errBroken)
 	case <-ctx.Done():
 		return false, unavailable(ctx.Err())
 	}
@@ -51,9 +52,14 @@ func (f *File) enqueue(ctx context.Context, w *write) error {
 	if f.closed {
 		return errClosed
 	}
+	if f.isBroken() {
+		return errBroken
+	}
 	select {
 	case f.queue <- w:
 		return nil
+	case <-f.broken:
+		return errBroken
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -64,9 +70,6 @@ func (f *File) enqueue(ctx context.Context, w *write) error {
 // waits for others to come.
 func (f *File) run() {
 	defer close(f.done)
-	// a page that the disk does not give is a fault of the memory map, and
-	// would otherwise be the end of the process
-	debug.SetPanicOnFault(true)
 	batch := make([]*write, 0, queueSize)
 	for w := range f.queue {
 		batch = append(batch, w)
@@ -97,7 +100,7 @@ func (f *File) run() {
 // have failed after its pages became visible; then a no, because the record is
 // there, is true only once the record is on the disk too.
 func (f *File) commit(batch []*write) {
-	var raised uint64
+	raised := false
 	err := f.transact(func(tx *bolt.Tx) error {
 		c := f.change(tx)
 		for _, w := range batch {
@@ -109,9 +112,8 @@ func (f *File) commit(batch []*write) {
 			return err
 		}
 		if c.revoked && f.raiseDue() {
-			var err error
-			raised, err = f.raise(tx)
-			return err
+			raised = true
+			return f.raise(tx)
 		}
 		return nil
 	})
@@ -121,31 +123,9 @@ func (f *File) commit(batch []*write) {
 		}
 		close(w.done)
 	}
-	if err == nil && raised > 0 {
-		f.publish(raised)
+	if err == nil && raised {
+		f.publish(f.mark())
 	}
-}
-
-// transact commits what fn does. A panic, as bbolt has it for pages that make
-// no sense, is an error.
-func (f *File) transact(fn func(*bolt.Tx) error) (err error) {
-	tx, err := f.db.Begin(true)
-	if err != nil {
-		return err
-	}
-	// Rollback, and not what db.Update does after a panic: that walks all pages
-	// in another goroutine, where the next panic ends the process
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("writing the file: %v", p)
-			_ = tx.Rollback()
-		}
-	}()
-	if err := fn(tx); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	return tx.Commit()
 }
 
 // change is what a transaction works with.

@@ -15,10 +15,10 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
-func wantGeneration(t *testing.T, g store.Generation, want uint64) {
+func wantGeneration(t *testing.T, g store.Generation, want store.Mark) {
 	t.Helper()
 	if got, err := g.Load(t.Context()); got != want || err != nil {
-		t.Errorf("Load = %d, %v; want %d", got, err, want)
+		t.Errorf("Load = %v, %v; want %v", got, err, want)
 	}
 }
 
@@ -26,14 +26,15 @@ func TestGenerationIsKeptByIdentity(t *testing.T) {
 	t.Parallel()
 	s := &certmagic.FileStorage{Path: t.TempDir()}
 	one, another := store.NewGeneration(s, "file /one"), store.NewGeneration(s, "file /another")
-	wantGeneration(t, one, 0)
+	wantGeneration(t, one, store.Mark{})
 	for _, number := range []uint64{1, 2, 1<<64 - 1} {
-		if err := one.Store(t.Context(), number); err != nil {
+		m := store.Mark{ID: [16]byte{1, 15: 0xff}, Number: number}
+		if err := one.Store(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
-		wantGeneration(t, one, number)
-		wantGeneration(t, store.NewGeneration(s, "file /one"), number)
-		wantGeneration(t, another, 0)
+		wantGeneration(t, one, m)
+		wantGeneration(t, store.NewGeneration(s, "file /one"), m)
+		wantGeneration(t, another, store.Mark{})
 	}
 }
 
@@ -48,20 +49,24 @@ func (broken) Store(context.Context, string, []byte) error  { return errBroken }
 func TestGenerationIsUnknownWhenStorageFails(t *testing.T) {
 	t.Parallel()
 	g := store.NewGeneration(broken{}, "")
-	if got, err := g.Load(t.Context()); got != 0 || !errors.Is(err, errBroken) {
-		t.Errorf("Load = %d, %v; want the error of storage", got, err)
+	if got, err := g.Load(t.Context()); got != (store.Mark{}) || !errors.Is(err, errBroken) {
+		t.Errorf("Load = %v, %v; want the error of storage", got, err)
 	}
-	if err := g.Store(t.Context(), 1); !errors.Is(err, errBroken) {
+	if err := g.Store(t.Context(), store.Mark{Number: 1}); !errors.Is(err, errBroken) {
 		t.Errorf("Store: %v, want the error of storage", err)
 	}
 }
 
 func TestGenerationIsUnknownWhenItIsDamaged(t *testing.T) {
 	t.Parallel()
-	for _, content := range []string{"", "x", "-1", "1 ", "18446744073709551616"} {
+	id := strings.Repeat("0a", 16)
+	for _, content := range []string{
+		"", "x", "7", id, id + " ", id + " -1", id + " 1 ", id + " 01", id + "  1", id + " 18446744073709551616",
+		id[1:] + " 1", id + "0a 1", strings.ToUpper(id) + " 1", strings.Repeat("00", 16) + " 0",
+	} {
 		directory := t.TempDir()
 		g := store.NewGeneration(&certmagic.FileStorage{Path: directory}, "")
-		if err := g.Store(t.Context(), 7); err != nil {
+		if err := g.Store(t.Context(), store.Mark{Number: 7}); err != nil {
 			t.Fatal(err)
 		}
 		files, err := filepath.Glob(filepath.Join(directory, "popauth", "store", "*", "generation"))
@@ -71,8 +76,8 @@ func TestGenerationIsUnknownWhenItIsDamaged(t *testing.T) {
 		if err := os.WriteFile(files[0], []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := g.Load(t.Context()); got != 0 || err == nil || !strings.Contains(err.Error(), "remove it") {
-			t.Errorf("%q: Load = %d, %v; want it to say what to do", content, got, err)
+		if got, err := g.Load(t.Context()); got != (store.Mark{}) || err == nil || !strings.Contains(err.Error(), "remove it") {
+			t.Errorf("%q: Load = %v, %v; want it to say what to do", content, got, err)
 		}
 	}
 }

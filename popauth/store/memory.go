@@ -33,6 +33,7 @@ const (
 type Memory struct {
 	clock clock.Clock
 	since time.Time
+	id    [16]byte
 
 	mu       sync.Mutex
 	closed   bool
@@ -69,6 +70,7 @@ func NewMemory(c clock.Clock) *Memory {
 	return &Memory{
 		clock:   c,
 		since:   c.Now(),
+		id:      newID(),
 		records: map[Key]*record{},
 		feeds:   map[[sha256.Size]byte]*journal{},
 	}
@@ -151,6 +153,9 @@ func (m *Memory) Revocations(ctx context.Context, issuer [sha256.Size]byte, sinc
 
 // CompleteSince implements Store. It is the time when the store was made.
 func (m *Memory) CompleteSince() time.Time { return m.since }
+
+// ID implements Store.
+func (m *Memory) ID() [16]byte { return m.id }
 
 // Close implements Store. It forgets everything.
 func (m *Memory) Close(context.Context) error {

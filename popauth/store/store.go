@@ -15,6 +15,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -88,8 +89,14 @@ type Store interface {
 	// assertion whether it was used. It never changes while the store is open.
 	CompleteSince() time.Time
 
+	// ID tells this store from any other that is, or was: made with it, kept
+	// with it; a restored copy has the same. It never changes, and is never
+	// zero.
+	ID() [16]byte
+
 	// Close waits for writes that were begun, then gives up what the store
-	// holds. All calls after it, but for CompleteSince and Close, are unknown.
+	// holds. All calls after it, but for CompleteSince, ID and Close, are
+	// unknown.
 	Close(ctx context.Context) error
 }
 
@@ -97,6 +104,13 @@ type Store interface {
 var ErrUnavailable = errors.New("store unavailable")
 
 var errClosed = errors.New("it is closed")
+
+// newID makes the ID of a new store.
+func newID() (id [16]byte) {
+	// never an error: the process ends where there is no randomness
+	_, _ = rand.Read(id[:])
+	return id
+}
 
 // unavailable is the error of a store that could not answer because of err.
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }

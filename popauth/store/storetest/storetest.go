@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T, c clock.Clock) store.Store) {
 		{"feed leaves out what has expired", feedExpiry},
 		{"feed misses no concurrent revocation", feedConcurrent},
 		{"complete since is fixed and not in the future", completeSince},
+		{"ids are stable, and no two stores have the same", ids},
 		{"a canceled context is unknown", canceled},
 		{"a closed store is unknown", closed},
 	}
@@ -52,13 +53,16 @@ func Run(t *testing.T, open func(t *testing.T, c clock.Clock) store.Store) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := clock.NewFake(start)
-			f := fixture{Store: open(t, c), clock: c}
-			t.Cleanup(func() {
-				if err := f.Close(context.Background()); err != nil {
-					t.Errorf("Close: %v", err)
-				}
-			})
-			test.run(t, f)
+			opened := func() store.Store {
+				s := open(t, c)
+				t.Cleanup(func() {
+					if err := s.Close(context.Background()); err != nil {
+						t.Errorf("Close: %v", err)
+					}
+				})
+				return s
+			}
+			test.run(t, fixture{Store: opened(), clock: c, another: opened})
 		})
 	}
 }
@@ -66,7 +70,8 @@ func Run(t *testing.T, open func(t *testing.T, c clock.Clock) store.Store) {
 // fixture is a store whose methods fail the test when the answer is unknown.
 type fixture struct {
 	store.Store
-	clock *clock.Fake
+	clock   *clock.Fake
+	another func() store.Store // opens one more
 }
 
 func (f fixture) put(t *testing.T, key store.Key, value string, life time.Duration) (won bool) {
@@ -126,6 +131,24 @@ func completeSince(t *testing.T, f fixture) {
 	f.put(t, revocation("1"), "", life)
 	if got := f.CompleteSince(); !got.Equal(since) {
 		t.Errorf("CompleteSince() went from %v to %v", since, got)
+	}
+}
+
+func ids(t *testing.T, f fixture) {
+	id := f.ID()
+	if id == [16]byte{} {
+		t.Error("ID() is zero")
+	}
+	if f.another().ID() == id {
+		t.Errorf("two stores have the ID %x", id)
+	}
+	f.clock.Advance(life)
+	f.put(t, revocation("1"), "", life)
+	if err := f.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := f.ID(); got != id {
+		t.Errorf("ID() went from %x to %x", id, got)
 	}
 }
 

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/popauth/caddy-popauth/popauth/accesstoken"
+	"github.com/popauth/caddy-popauth/popauth/store"
+)
+
+// tenancy is one issuer in a store. A store knows all revocations that were
+// made in it; it does not know of those that an issuer made elsewhere, while
+// its configuration named another store. So who of an issuer's stores served
+// last is kept in Caddy's storage, and a store that the issuer comes back to is
+// complete only since then.
+type tenancy struct {
+	*handle
+	prefix string // of the issuer in Caddy's storage
+
+	turn     chan struct{} // of capacity 1, full while one moves in; guards:
+	failure  error         // of the last attempt
+	failedAt time.Duration // on the monotonic clock
+
+	since atomic.Pointer[time.Time] // nil: not moved in yet
+}
+
+// tenant is what Caddy's storage says of an issuer on this node.
+type tenant struct {
+	// Store is the id of the store that served last.
+	Store string `json:"store"`
+
+	// Since is when the issuer moved in, if it had another store before.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// newTenancy moves nobody in: that is left to the start of the config, or to
+// the first need.
+func newTenancy(h *handle, issuerURL string) *tenancy {
+	return &tenancy{handle: h, prefix: storagePrefix(issuerURL), turn: make(chan struct{}, 1)}
+}
+
+// moveIn makes sure that the store is open and was the last to serve the
+// issuer, or takes note that it was not. Until that is done, every answer is
+// unknown. It is tried at most once a second.
+func (t *tenancy) moveIn(ctx context.Context) error {
+	if t.since.Load() != nil {
+		return nil
+	}
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+	}
+	if t.since.Load() != nil {
+		return nil
+	}
+	m, err := t.ready(ctx)
+	if err != nil {
+		return err
+	}
+	if t.failure != nil && t.clock.Mono()-t.failedAt < retryOpening {
+		return t.failure
+	}
+	since, err := t.register(m.ID())
+	if err != nil {
+		t.failure, t.failedAt = fmt.Errorf("%w: %w", store.ErrUnavailable, err), t.clock.Mono()
+		return t.failure
+	}
+	t.since.Store(&since)
+	return nil
+}
+
+// register compares the store with the one that served last, and returns since
+// when the issuer's revocations are in this one. What it finds out is in
+// Caddy's storage before anything is answered.
+func (t *tenancy) register(id [16]byte) (since time.Time, err error) {
+	// of this node: others that share Caddy's storage have stores of their own
+	instance, err := caddy.InstanceID()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("telling this node from others: %w", err)
+	}
+	key := t.prefix + "/tenant/" + instance.String()
+	here := hex.EncodeToString(id[:])
+	last, err := t.lastTenant(key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch last.Store {
+	case here:
+		return last.Since, nil
+	case "":
+		last = tenant{Store: here}
+	default:
+		last = tenant{Store: here, Since: t.clock.Now()}
+		t.Logger().Warn("another store has served this issuer in between: tokens from before are refused",
+			zap.String("issuer_prefix", t.prefix), zap.Time("since", last.Since))
+	}
+	text, err := json.Marshal(last)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, err = bounded(t.ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, t.Storage().Store(ctx, key, text)
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("writing %s to storage: %w", key, err)
+	}
+	return last.Since, nil
+}
+
+// lastTenant reads who served last; nobody, if nothing was ever written. What
+// can't be read is somebody else: taking it for nobody would make a store look
+// complete that is not.
+func (t *tenancy) lastTenant(key string) (tenant, error) {
+	text, err := bounded(t.ctx, func(ctx context.Context) ([]byte, error) { return t.Storage().Load(ctx, key) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return tenant{}, nil
+	}
+	if err != nil {
+		return tenant{}, fmt.Errorf("reading %s from storage: %w", key, err)
+	}
+	var last tenant
+	if err := json.Unmarshal(text, &last); err != nil || last.Store == "" {
+		return tenant{Store: "damaged"}, nil
+	}
+	return last, nil
+}
+
+// storageTimeout bounds what Caddy's storage may take while others wait.
+const storageTimeout = 10 * time.Second
+
+// bounded calls Caddy's storage and waits for a limited time, since not every
+// storage heeds its context: a file system that hangs would hang the start.
+func bounded[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer cancel()
+		value, err := call(ctx)
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		select {
+		case r := <-done: // it ended, and with it the context
+			return r.value, r.err
+		default:
+			var none T
+			return none, ctx.Err()
+		}
+	}
+}
+
+// PutIfAbsent implements store.Store.
+func (t *tenancy) PutIfAbsent(ctx context.Context, key store.Key, value []byte, expires time.Time) (won bool, err error) {
+	if err := t.moveIn(ctx); err != nil {
+		return false, err
+	}
+	return t.handle.PutIfAbsent(ctx, key, value, expires)
+}
+
+// Get implements store.Store.
+func (t *tenancy) Get(ctx context.Context, key store.Key) (value []byte, ok bool, err error) {
+	if err := t.moveIn(ctx); err != nil {
+		return nil, false, err
+	}
+	return t.handle.Get(ctx, key)
+}
+
+// Consume implements store.Store.
+func (t *tenancy) Consume(ctx context.Context, key store.Key) (first bool, err error) {
+	if err := t.moveIn(ctx); err != nil {
+		return false, err
+	}
+	return t.handle.Consume(ctx, key)
+}
+
+// Revoked implements accesstoken.Store.
+func (t *tenancy) Revoked(ctx context.Context, issuer, id [sha256.Size]byte) (bool, error) {
+	if err := t.moveIn(ctx); err != nil {
+		return false, err
+	}
+	return t.handle.Revoked(ctx, issuer, id)
+}
+
+// CompleteSince implements store.Store: what the store knows, but not for the
+// time before the issuer moved in. It is the zero time until then.
+func (t *tenancy) CompleteSince() time.Time {
+	since := t.since.Load()
+	if since == nil {
+		return time.Time{}
+	}
+	if complete := t.handle.CompleteSince(); complete.IsZero() || complete.After(*since) {
+		return complete
+	}
+	return *since
+}
+
+// Interface guard
+var _ accesstoken.Store = (*tenancy)(nil)
