@@ -20,8 +20,10 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/cnf"
 )
 
-// MaxSize is the most bytes that a token may have.
-const MaxSize = 8 << 10
+// MaxSize is the most bytes that a token may have: what fits into an
+// Authorization field of 8 KiB, the most that a resource server takes, beside
+// the longest scheme.
+const MaxSize = 8<<10 - len("Bearer ")
 
 // Claims are what an access token says. Those that Verify returns may be
 // shared with other requests and must not be changed.

@@ -257,13 +257,13 @@ func TestTokenOlderThanTheStore(t *testing.T) {
 		since time.Time
 		want  oauth.Reason
 	}{
-		"by an hour":                 {whole.Add(time.Hour), oauth.IssuedBeforeStore},
-		"by a second":                {whole.Add(time.Second), oauth.IssuedBeforeStore},
-		"by less, cut off by iat":    {whole.Add(1), oauth.IssuedBeforeStore},
-		"not, the same second":       {whole, ""},
-		"not, a second later":        {whole.Add(-time.Second), ""},
-		"not, less than a second":    {whole.Add(-1), ""},
-		"but the store can not tell": {time.Time{}, oauth.StoreUnavailable},
+		"by an hour":                {whole.Add(time.Hour), oauth.IssuedBeforeStore},
+		"by a second":               {whole.Add(time.Second), oauth.IssuedBeforeStore},
+		"by less, cut off by iat":   {whole.Add(1), oauth.IssuedBeforeStore},
+		"not, the same second":      {whole, ""},
+		"not, a second later":       {whole.Add(-time.Second), ""},
+		"not, less than a second":   {whole.Add(-1), ""},
+		"but the store cannot tell": {time.Time{}, oauth.StoreUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -25,7 +25,7 @@ type Confirmation struct {
 	JKT string
 
 	// Unsupported are the names of the members that are not known here. A
-	// confirmation with any of them can not be proven.
+	// confirmation with any of them cannot be proven.
 	Unsupported []string
 }
 
@@ -70,7 +70,7 @@ func (c Confirmation) Thumbprint() string {
 func (c Confirmation) MarshalJSON() ([]byte, error) {
 	switch {
 	case len(c.Unsupported) > 0:
-		return nil, errors.New("a confirmation with unknown members can not be written")
+		return nil, errors.New("a confirmation with unknown members cannot be written")
 	case c.JWK != nil && c.JKT == "":
 		return json.Marshal(map[string]*jwk.Key{"jwk": c.JWK})
 	case c.JWK == nil && c.JKT != "":
@@ -79,7 +79,7 @@ func (c Confirmation) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("a confirmation must have exactly one of 'jwk' and 'jkt'")
 }
 
-// ParseMember reads the value of a token's cnf claim. Whatever it can not
+// ParseMember reads the value of a token's cnf claim. Whatever it cannot
 // read is an error and never "not bound": null, {}, another type, a jwk that
 // the key policy refuses, a jkt that is no thumbprint. Members that are not
 // known are listed in Unsupported for the caller to refuse.

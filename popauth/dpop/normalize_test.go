@@ -132,7 +132,7 @@ func FuzzNormalize(f *testing.F) {
 		// a second opinion on what was taken for what
 		u, err := url.Parse(once)
 		if err != nil {
-			t.Fatalf("net/url can not read %q: %v", once, err)
+			t.Fatalf("net/url cannot read %q: %v", once, err)
 		}
 		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
 			t.Fatalf("net/url reads %q as %+v", once, u)

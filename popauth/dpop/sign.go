@@ -28,7 +28,7 @@ func Sign(signer crypto.Signer, pub *jwk.Key, alg string, c Claims) (string, err
 		return "", errors.New("the public key is not that of the signer")
 	}
 	if !pub.Allows(alg) {
-		return "", fmt.Errorf("the key can not be used with %q", alg)
+		return "", fmt.Errorf("the key cannot be used with %q", alg)
 	}
 	htu := c.URL
 	if i := strings.IndexAny(htu, "?#"); i >= 0 {

@@ -18,7 +18,7 @@ import (
 // Verify judges one proof by the list of RFC 9449 §4.3 (whose check 1, one
 // field and one value, is up to whoever reads the header). The order is: what
 // costs nothing first, and no work on a signature before the key is known to
-// be the one that the token is bound to, so that a stranger can not choose
+// be the one that the token is bound to, so that a stranger cannot choose
 // what we compute.
 //
 // It does not remember proofs: an accepted one passes again until the caller

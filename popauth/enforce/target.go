@@ -122,8 +122,10 @@ func parameterName(raw string) string {
 	if end := strings.IndexAny(name, "[\x00"); end >= 0 {
 		name = name[:end]
 	}
-	return strings.NewReplacer(" ", "_", ".", "_").Replace(name)
+	return underscores.Replace(name)
 }
+
+var underscores = strings.NewReplacer(" ", "_", ".", "_")
 
 // decode resolves percent-encoding once. Where % is not followed by two
 // hexadecimal digits it is kept, and the answer is false.

@@ -67,7 +67,7 @@ func ReadForm(w http.ResponseWriter, r *http.Request) (Form, *Refusal) {
 		}
 	}
 	if err != nil {
-		return Form{}, &Refusal{Reason: FormMalformed, Detail: "the body can not be read", Cause: err}
+		return Form{}, &Refusal{Reason: FormMalformed, Detail: "the body cannot be read", Cause: err}
 	}
 	return parseForm(string(body))
 }

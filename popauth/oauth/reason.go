@@ -116,7 +116,7 @@ func (l Level) String() string {
 // Rule is what a reason answers.
 type Rule struct {
 	// API is the HTTP status that pop_auth answers with, Endpoint the one of
-	// the token and introspection endpoints. 0: the reason does not occur
+	// the authorization server's endpoints. 0: the reason does not occur
 	// there.
 	API, Endpoint int
 

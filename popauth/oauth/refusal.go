@@ -4,6 +4,7 @@ package oauth
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -74,6 +75,14 @@ func (r *Refusal) Description() string {
 		}
 		return c
 	}, text)
+}
+
+// RetryAfterSeconds is the value of the Retry-After field (RFC 9110 §10.2.3): in
+// whole seconds, rounded up and at least one, since 0 would bring the client
+// back at once.
+func (r *Refusal) RetryAfterSeconds() string {
+	seconds := max(1, (r.RetryAfter+time.Second-1)/time.Second)
+	return strconv.FormatInt(int64(seconds), 10)
 }
 
 // AsRefusal finds the refusal in an error.

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"strconv"
-	"time"
 )
 
 // basicChallenge asks for client credentials. RFC 7617 §2 wants a realm; a
@@ -38,7 +36,7 @@ func WriteError(w http.ResponseWriter, r *Refusal, authenticate bool) {
 		}
 	}
 	if rule.Retry {
-		h.Set("Retry-After", retryAfter(r.RetryAfter))
+		h.Set("Retry-After", r.RetryAfterSeconds())
 	}
 	body, err := encode(struct {
 		Error       string `json:"error"`
@@ -81,11 +79,4 @@ func encode(body any) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
-}
-
-// retryAfter is in whole seconds, rounded up and at least one: 0 would bring
-// the client back at once.
-func retryAfter(d time.Duration) string {
-	seconds := max(1, (d+time.Second-1)/time.Second)
-	return strconv.FormatInt(int64(seconds), 10)
 }

@@ -163,8 +163,8 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "1", -time.Second: "1", time.Nanosecond: "1", time.Second: "1", time.Second + 1: "2", time.Minute: "60",
 	} {
-		if got := retryAfter(d); got != want {
-			t.Errorf("retryAfter(%v) = %s, want %s", d, got, want)
+		if got := (&Refusal{RetryAfter: d}).RetryAfterSeconds(); got != want {
+			t.Errorf("(&Refusal{RetryAfter: %v}).RetryAfterSeconds() = %s, want %s", d, got, want)
 		}
 	}
 }

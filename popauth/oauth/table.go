@@ -76,7 +76,7 @@ var table = map[Reason]Rule{
 	IssuedBeforeStore:       token("the access token is older than the record of what has been revoked: get a new one"),
 	TokenClientUnknown:      token("the client of the access token is no longer registered"),
 	TokenUnbound:            token("the access token is not bound to a key"),
-	ConfirmationUnsupported: token("the access token is bound in a way that can not be proven here"),
+	ConfirmationUnsupported: token("the access token is bound in a way that cannot be proven here"),
 	BearerDowngrade:         token("the access token must be sent with the DPoP scheme"),
 
 	ScopeInsufficient: {API: 403, Code: insufficientScope, Challenge: true, Text: "the access token lacks a scope"},
@@ -115,8 +115,8 @@ var table = map[Reason]Rule{
 	EarlyData:              {API: 425, Endpoint: 425, Code: temporarilyUnavailable, Text: "the request came as early data: send it again after the handshake"},
 	InsecureTransport:      {API: 400, Endpoint: 400, Code: invalidRequest, Text: "the request came over plain HTTP"},
 
-	KeysUnavailable:     unavailable(Error, "the signing keys can not be had just now"),
-	StoreUnavailable:    unavailable(Error, "the store can not answer just now"),
+	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),
+	StoreUnavailable:    unavailable(Error, "the store cannot answer just now"),
 	ReplayGuardFull:     {API: 503, Code: temporarilyUnavailable, Retry: true, Level: Error, Text: "no further proof can be remembered just now"},
 	ReplayShareExceeded: {API: 429, Code: temporarilyUnavailable, Retry: true, Text: "this key has used too many proofs"},
 
