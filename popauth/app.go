@@ -139,24 +139,13 @@ func (a *App) Start() error {
 			return fmt.Errorf("issuer %q: %w", id, err)
 		}
 	}
-	for id, iss := range a.Issuers {
-		go a.maintain(id, iss)
+	for _, iss := range a.Issuers {
+		go iss.keys.Maintain(a.ctx)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.runtime.memory.Configure(a.ReplayCapacity, a.maxAge, a.skew)
 	return nil
-}
-
-// maintain looks after the signing keys of an issuer until the config ends.
-func (a *App) maintain(id string, iss *Issuer) {
-	defer func() {
-		if r := recover(); r != nil {
-			a.logger.Error("looking after the signing keys ended in a panic",
-				zap.String("issuer", id), zap.Any("panic", r), zap.Stack("stack"))
-		}
-	}()
-	iss.keys.Maintain(a.ctx)
 }
 
 // Stop does nothing: requests still drain while apps stop, and need it all.

@@ -349,3 +349,19 @@ func TestTokensFromBeforeTheStoreAreRefused(t *testing.T) {
 	}
 	begin(s.signed(t, s.token(t))).through(auth).mustPass(t)
 }
+
+// A container may have nothing that can be written but Caddy's storage, which
+// is elsewhere.
+func TestMemoryStoreNeedsNoDataDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_DATA_HOME", file)
+	s := newSite(t, stored(json.RawMessage(`{"backend":"memory"}`), "default"))
+	auth := s.auth(t, `{}`)
+	begin(s.signed(t, s.token(t))).through(auth).mustPass(t)
+
+	s = newSite(t, stored(fileStore(t, filepath.Join(t.TempDir(), "store.db")), "default"))
+	mustSay(t, s.app.Start(), "telling this node from others")
+}

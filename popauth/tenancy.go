@@ -90,7 +90,9 @@ func (t *tenancy) register(id [16]byte) (since time.Time, err error) {
 	// of this node: others that share Caddy's storage have stores of their own
 	instance, err := caddy.InstanceID()
 	if err != nil {
-		return time.Time{}, fmt.Errorf("telling this node from others: %w", err)
+		// Caddy's data directory can't be written. Then no store of this node
+		// outlives the process: a file store needs the id too, and is not open
+		return time.Time{}, nil
 	}
 	key := t.prefix + "/tenant/" + instance.String()
 	here := hex.EncodeToString(id[:])

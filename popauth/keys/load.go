@@ -71,7 +71,7 @@ func (r *Ring) begin(ctx context.Context) (*loading, error) {
 func (r *Ring) finish(ctx context.Context, l *loading) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	l.keys, l.err = r.fromStorage(ctx)
+	l.keys, l.err = tried(func() (keyring, error) { return r.fromStorage(ctx) })
 	if l.err != nil {
 		l.err = fmt.Errorf("loading signing keys: %w", l.err)
 	}
@@ -81,4 +81,15 @@ func (r *Ring) finish(ctx context.Context, l *loading) {
 	defer r.mu.Unlock()
 	r.loading, r.failure, r.failedAt = nil, l.err, r.clock.Mono()
 	close(l.done)
+}
+
+// tried turns a panic of the storage, which may be anybody's plugin, into an
+// error: in a goroutine of ours it would be the end of the process.
+func tried[T any](do func() (T, error)) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return do()
 }

@@ -37,7 +37,8 @@ func (r *Ring) Maintain(ctx context.Context) {
 
 // maintain is one round. That it was interrupted is no trouble.
 func (r *Ring) maintain(ctx context.Context) {
-	if err := r.round(ctx); ctx.Err() == nil {
+	_, err := tried(func() (struct{}, error) { return struct{}{}, r.round(ctx) })
+	if ctx.Err() == nil {
 		r.report("signing keys cannot be kept up to date", err)
 	}
 }

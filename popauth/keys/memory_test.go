@@ -54,8 +54,14 @@ func (m *memory) call(method string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[method]++
+	if errors.Is(m.fail[method], errPanics) {
+		panic("the storage has a defect")
+	}
 	return m.fail[method]
 }
+
+// errPanics as the failure of a method makes it panic.
+var errPanics = errors.New("panics")
 
 func (m *memory) count(method string) int {
 	m.mu.Lock()

@@ -71,7 +71,7 @@ func (r *Ring) latestSearch(ctx context.Context) *search {
 func (r *Ring) look(ctx context.Context, s *search) {
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
-	if _, err := r.reread(ctx); err != nil {
+	if _, err := tried(func() (keyring, error) { return r.reread(ctx) }); err != nil {
 		s.err = fmt.Errorf("looking for new signing keys: %w", err)
 		// only a round of Maintain, which does more, says that all is well
 		r.report("signing keys cannot be read again", s.err)

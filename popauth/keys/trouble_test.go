@@ -194,3 +194,26 @@ func TestListingThatChangesIsReadAgain(t *testing.T) {
 		t.Errorf("a new ring has read %q, want both", got)
 	}
 }
+
+// In a goroutine of the ring, a panic would be the end of the process.
+func TestStorageThatPanicsIsAnError(t *testing.T) {
+	t.Parallel()
+	s, c := newMemory(), clock.NewFake(start)
+	r, _ := newRing(t, s, c, "ES256")
+	s.fail["List"] = errPanics
+	if _, err := r.Sign(t.Context(), "at+jwt", nil); err == nil {
+		t.Error("signed with a key from nowhere")
+	}
+	r.maintain(t.Context())
+
+	delete(s.fail, "List")
+	c.Advance(retryAfter)
+	known := kid(t, r)
+	s.fail["List"] = errPanics
+	if k, err := r.Find(t.Context(), "unknown"); k != nil || err == nil {
+		t.Errorf("Find = %v, %v, want an error", k, err)
+	}
+	if k, err := r.Find(t.Context(), known); k == nil || err != nil {
+		t.Errorf("the known key: %v, %v", k, err)
+	}
+}
