@@ -25,7 +25,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if left, err := filepath.Glob(filepath.Join(dir, "*", "popauth")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(dir, "*", "popauth", "*.db")); err != nil || len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "a test put a store into the data directory: %v, %v\n", left, err)
 		return 1
 	}

@@ -113,14 +113,14 @@ func (f *FileStore) Identity() string { return f.path }
 func (f *FileStore) Open(ctx context.Context, host StoreHost) (store.Store, error) {
 	// nodes that share Caddy's storage have a file each, often at the same path;
 	// with one number for all of them, each would take its own for a backup
-	instance, err := caddy.InstanceID()
+	node, err := nodeID()
 	if err != nil {
 		return nil, fmt.Errorf("telling this node from others: %w", err)
 	}
 	return store.OpenFile(ctx, store.FileConfig{
 		Path:       f.path,
 		Clock:      clock.System,
-		Generation: generation{host: host, identity: instance.String() + " " + f.path},
+		Generation: generation{host: host, identity: node + " " + f.path},
 		Notify:     func(e store.Event) { logStoreEvent(host.Logger(), f.path, e) },
 	})
 }

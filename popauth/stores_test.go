@@ -7,8 +7,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,11 +142,11 @@ func TestStartMakesTheDefaultStore(t *testing.T) {
 		t.Errorf("others may read the store: %v", got)
 	}
 	// its number in Caddy's storage, by which it notices that it is a backup
-	instance, err := caddy.InstanceID()
+	node, err := nodeID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := store.NewGeneration(s.storage, instance.String()+" "+file).Load(t.Context()); err != nil || got.Number == 0 {
+	if got, err := store.NewGeneration(s.storage, node+" "+file).Load(t.Context()); err != nil || got.Number == 0 {
 		t.Errorf("got the generation %v, %v, want one", got, err)
 	}
 	if got, _ := store.NewGeneration(s.storage, file).Load(t.Context()); got != (store.Mark{}) {
@@ -364,4 +366,27 @@ func TestMemoryStoreNeedsNoDataDirectory(t *testing.T) {
 
 	s = newSite(t, stored(fileStore(t, filepath.Join(t.TempDir(), "store.db")), "default"))
 	mustSay(t, s.app.Start(), "telling this node from others")
+}
+
+// Several issuers and stores ask at once, at the first start.
+func TestNodeHasOneID(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	ids := make([]string, 32)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			var err error
+			if ids[i], err = nodeID(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(ids)
+	if ids = slices.Compact(ids); len(ids) != 1 || len(ids[0]) < 26 {
+		t.Errorf("got the ids %q, want one", ids)
+	}
+	if left, err := filepath.Glob(filepath.Join(caddy.AppDataDir(), "popauth", "*")); err != nil || len(left) != 1 {
+		t.Errorf("got the files %q, %v, want one", left, err)
+	}
 }

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
@@ -88,13 +87,13 @@ func (t *tenancy) moveIn(ctx context.Context) error {
 // Caddy's storage before anything is answered.
 func (t *tenancy) register(id [16]byte) (since time.Time, err error) {
 	// of this node: others that share Caddy's storage have stores of their own
-	instance, err := caddy.InstanceID()
+	node, err := nodeID()
 	if err != nil {
 		// Caddy's data directory can't be written. Then no store of this node
 		// outlives the process: a file store needs the id too, and is not open
 		return time.Time{}, nil
 	}
-	key := t.prefix + "/tenant/" + instance.String()
+	key := t.prefix + "/tenant/" + node
 	here := hex.EncodeToString(id[:])
 	last, err := t.lastTenant(key)
 	if err != nil {

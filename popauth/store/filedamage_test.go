@@ -234,7 +234,10 @@ func TestFileWithAFlippedBit(t *testing.T) {
 		default:
 			neverWrong(t, g, bit, records)
 		}
-		closeStore(t, g)
+		// one that found itself damaged in the meantime can't be closed
+		if err := g.Close(t.Context()); err != nil && !strings.Contains(err.Error(), "damaged while it was open") {
+			t.Errorf("bit %d: Close: %v", bit, err)
+		}
 	}
 	t.Logf("of %d files, %d were refused and %d are complete only since now", flips, refused, fenced)
 }
