@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -131,14 +130,8 @@ type generation struct {
 	identity string
 }
 
-// loadTimeout bounds what Caddy's storage may take for a generation: whoever
-// opens the store waits for it.
-const loadTimeout = 10 * time.Second
-
 // Load implements store.Generation.
 func (g generation) Load(ctx context.Context) (store.Mark, error) {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
 	return store.NewGeneration(g.host.Storage(), g.identity).Load(ctx)
 }
 

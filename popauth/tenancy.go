@@ -88,10 +88,13 @@ func (t *tenancy) moveIn(ctx context.Context) error {
 func (t *tenancy) register(id [16]byte) (since time.Time, err error) {
 	// of this node: others that share Caddy's storage have stores of their own
 	node, err := nodeID()
-	if err != nil {
-		// Caddy's data directory can't be written. Then no store of this node
-		// outlives the process: a file store needs the id too, and is not open
+	if _, memory := t.backend.(*MemoryStore); memory && err != nil {
+		// Caddy's data directory can't be written. Then a file store can't be
+		// opened later either, and this one knows only of its own time anyway
 		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("telling this node from others: %w", err)
 	}
 	key := t.prefix + "/tenant/" + node
 	here := hex.EncodeToString(id[:])
