@@ -77,6 +77,9 @@ func transportRefusal(r *http.Request) *oauth.Refusal {
 	if r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header.Values("Early-Data")) > 0 {
 		return oauth.Refuse(oauth.EarlyData, "")
 	}
+	if refusal := hostRefusal(r); refusal != nil {
+		return refusal
+	}
 	if r.TLS != nil || scheme(r) == "https" || fromLoopback(r) {
 		return nil
 	}
@@ -84,6 +87,21 @@ func transportRefusal(r *http.Request) *oauth.Refusal {
 		Reason: oauth.InsecureTransport, Expected: "https", Got: "http",
 		Hint: "if a proxy in front of this server ends TLS, name it in trusted_proxies and let it send X-Forwarded-Proto",
 	}
+}
+
+// hostRefusal refuses a request with a Host field beside another authority.
+// net/http takes the field of HTTP/1.1 out of the header, but over HTTP/2 and
+// HTTP/3 it may stand beside :authority (RFC 9113 §8.3.1, RFC 9114 §4.3.1), and
+// versions of the libraries differ on whether they let two different ones
+// through. Proof and host matchers go by the authority; an upstream or a
+// placeholder that reads the field would be on another site.
+func hostRefusal(r *http.Request) *oauth.Refusal {
+	for _, host := range r.Header["Host"] {
+		if !strings.EqualFold(host, r.Host) {
+			return &oauth.Refusal{Reason: oauth.AmbiguousHost, Expected: r.Host, Got: host}
+		}
+	}
+	return nil
 }
 
 // fromTrustedProxy says whether Caddy takes the peer for a trusted proxy.

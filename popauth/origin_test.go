@@ -151,6 +151,46 @@ func TestEarlyDataIsRefused(t *testing.T) {
 	}
 }
 
+func TestHostBesideAnotherAuthorityIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	auth, server := s.auth(t, `{}`), s.server(t, `{}`)
+	for name, tt := range map[string]struct {
+		hosts   []string
+		refused bool
+	}{
+		"none":                          {nil, false},
+		"the authority":                 {[]string{"api.example.com"}, false},
+		"the authority in another case": {[]string{"API.example.com"}, false},
+		"another host":                  {[]string{"evil.example.com"}, true},
+		"another port":                  {[]string{"api.example.com:8443"}, true},
+		"an empty one":                  {[]string{""}, true},
+		"a second one":                  {[]string{"api.example.com", "evil.example.com"}, true},
+	} {
+		r := s.signed(t, s.mint(t, nil))
+		r.Header["Host"] = tt.hosts
+		before := s.memory.Stats().Live
+		x := begin(r).through(auth)
+		if !tt.refused {
+			x.mustPass(t)
+			continue
+		}
+		x.mustBeRefused(t, oauth.AmbiguousHost)
+		if got := s.memory.Stats().Live; got != before {
+			t.Errorf("%s: the proof was used up", name)
+		}
+		r.Header.Del("Host")
+		begin(r).through(auth).mustPass(t)
+
+		r = s.tokenRequest(t)
+		r.Header["Host"] = tt.hosts
+		begin(r).through(server).mustAnswer(t, http.StatusBadRequest, "invalid_request")
+	}
+	if n := s.logs.FilterField(zap.String("reason", string(oauth.AmbiguousHost))).Len(); n != 8 {
+		t.Errorf("%d refusals are logged with the reason, want 8", n)
+	}
+}
+
 func TestInsecureTransportIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -51,6 +51,7 @@ const (
 	AmbiguousMethod         Reason = "ambiguous_method"
 	AmbiguousTarget         Reason = "ambiguous_target"
 	AmbiguousConnection     Reason = "ambiguous_connection"
+	AmbiguousHost           Reason = "ambiguous_host"
 	CredentialsTooLarge     Reason = "credentials_too_large"
 	HeadersTooLarge         Reason = "headers_too_large"
 	EarlyData               Reason = "early_data"

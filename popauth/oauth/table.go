@@ -110,6 +110,7 @@ var table = map[Reason]Rule{
 	AmbiguousMethod:        ambiguous("the method is a standard one in the wrong letter case"),
 	AmbiguousTarget:        ambiguous("the request target can be read in several ways"),
 	AmbiguousConnection:    ambiguous("the Connection field names a field that is needed end to end"),
+	AmbiguousHost:          {API: 400, Endpoint: 400, Code: invalidRequest, Challenge: true, Text: "the Host field is not the authority of the request"},
 	CredentialsTooLarge:    ambiguous("the Authorization or DPoP field is too large"),
 	HeadersTooLarge:        {API: 431, Code: invalidRequest, Text: "the header fields are too large"},
 	EarlyData:              {API: 425, Endpoint: 425, Code: temporarilyUnavailable, Text: "the request came as early data: send it again after the handshake"},
