@@ -128,7 +128,10 @@ func (i *Issuer) provisionEndpoints() error {
 	if i.endpoints, err = issue.Endpoints(i.url, paths); err != nil {
 		return err
 	}
-	i.metadata, err = issue.Metadata(i.url, i.endpoints, i.scopes)
+	i.metadata, err = issue.Metadata(i.url, i.endpoints, issue.Features{
+		Scopes:      i.scopes,
+		AuthMethods: i.clients.Methods(),
+	})
 	return err
 }
 

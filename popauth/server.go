@@ -147,30 +147,30 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, endpoint issue.E
 //
 // A failure is a 401 only if the client used the Authorization field: RFC 6749
 // §5.2 wants that, and one that sent none would not know what to do with it.
-func (s *Server) caller(w http.ResponseWriter, r *http.Request) (oauth.Form, *client.Client, *failure) {
+func (s *Server) caller(w http.ResponseWriter, r *http.Request) (oauth.Form, client.Authentication, *failure) {
 	form, refusal := oauth.ReadForm(w, r)
 	if refusal != nil {
-		return form, nil, &failure{refusal: refusal}
+		return form, client.Authentication{}, &failure{refusal: refusal}
 	}
-	c, usedHeader, refusal := s.issuer.clients.Authenticate(r.Header, form)
+	a, refusal := s.issuer.clients.Authenticate(r.Header, form)
 	if refusal != nil {
-		return form, nil, &failure{refusal: refusal, authenticate: usedHeader}
+		return form, a, &failure{refusal: refusal, authenticate: a.UsedHeader}
 	}
-	return form, c, nil
+	return form, a, nil
 }
 
 // token is the token endpoint (RFC 6749 §3.2).
 func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
-	form, c, failed := s.caller(w, r)
+	form, a, failed := s.caller(w, r)
 	if failed != nil {
 		return failed
 	}
-	answer, claims, refusal := s.issuer.issuing.Token(r.Context(), c, r.Header, form)
+	answer, claims, refusal := s.issuer.issuing.Token(r.Context(), a, r.Header, form)
 	if refusal != nil {
-		return &failure{refusal: refusal, client: c}
+		return &failure{refusal: refusal, client: a.Client}
 	}
 	s.logger.Debug("token issued",
-		zap.String("issuer", s.issuer.url), zap.String("client_id", c.ID()),
+		zap.String("issuer", s.issuer.url), zap.String("client_id", a.Client.ID()),
 		zap.String("jti", claims.ID), zap.String("jkt", claims.Confirmation.Thumbprint()))
 	return s.answer(w, answer)
 }
@@ -178,28 +178,31 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
 // introspect is the introspection endpoint (RFC 7662). It never asks the caller
 // for a proof: a resource server has none to show.
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) *failure {
-	form, c, failed := s.caller(w, r)
+	form, a, failed := s.caller(w, r)
 	if failed != nil {
 		failed.authenticate = true // RFC 7662 §2.3: always a 401
 		return failed
 	}
-	answer, refusal := s.issuer.answering.Answer(r.Context(), c, form)
+	answer, refusal := s.issuer.answering.Answer(r.Context(), a.Client, form)
+	if refusal == nil {
+		refusal = a.Consume(r.Context())
+	}
 	if refusal != nil {
-		return &failure{refusal: refusal, client: c}
+		return &failure{refusal: refusal, client: a.Client, authenticate: true}
 	}
 	return s.answer(w, answer)
 }
 
 // revoke is the revocation endpoint (RFC 7009). Its 200 has no body (§2.2).
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) *failure {
-	form, c, failed := s.caller(w, r)
+	form, a, failed := s.caller(w, r)
 	if failed != nil {
 		return failed
 	}
-	if refusal := s.issuer.issuing.Revoke(r.Context(), c, form); refusal != nil {
-		return &failure{refusal: refusal, client: c}
+	if refusal := s.issuer.issuing.Revoke(r.Context(), a, form); refusal != nil {
+		return &failure{refusal: refusal, client: a.Client}
 	}
-	s.logger.Debug("token revoked", zap.String("issuer", s.issuer.url), zap.String("client_id", c.ID()))
+	s.logger.Debug("token revoked", zap.String("issuer", s.issuer.url), zap.String("client_id", a.Client.ID()))
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	return nil

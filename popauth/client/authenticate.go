@@ -18,36 +18,36 @@ import (
 // raw id. A client_id in the body beside the field must be the same id, and
 // only the readings with that id are tried.
 //
-// UsedHeader says that an Authorization field was there, also beside a
-// refusal: RFC 6749 §5.2 wants a 401 then. Two ways at once, or two ids, are
-// ClientAuthRepeated; all else is ClientUnauthenticated, the same for an
-// unknown client as for a wrong secret, with the difference in the cause, for
-// the log.
-func (r *Registry) Authenticate(h http.Header, form oauth.Form) (c *Client, usedHeader bool, refusal *oauth.Refusal) {
+// Two ways at once, or two ids, are ClientAuthRepeated; all else is
+// ClientUnauthenticated, the same for an unknown client as for a wrong secret,
+// with the difference in the cause, for the log.
+func (r *Registry) Authenticate(h http.Header, form oauth.Form) (Authentication, *oauth.Refusal) {
 	readings, usedHeader, refusal := oauth.Basic(h)
+	a := Authentication{UsedHeader: usedHeader}
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	switch {
 	case usedHeader && secret != "":
 		// RFC 6749 §2.3: whoever logs or limits by the one would be looking at
 		// another client than the one that is let in by the other
-		return nil, true, oauth.Refuse(oauth.ClientAuthRepeated, "there is an Authorization field and a client_secret")
+		return a, oauth.Refuse(oauth.ClientAuthRepeated, "there is an Authorization field and a client_secret")
 	case refusal != nil:
-		return nil, true, refusal
+		return a, refusal
 	case usedHeader && id != "":
 		readings = slices.DeleteFunc(readings, func(reading oauth.Credentials) bool { return reading.ID != id })
 		if len(readings) == 0 {
-			return nil, true, oauth.Refuse(oauth.ClientAuthRepeated, "client_id is not the id in the Authorization field")
+			return a, oauth.Refuse(oauth.ClientAuthRepeated, "client_id is not the id in the Authorization field")
 		}
 	case !usedHeader && (id == "" || secret == ""):
-		return nil, false, oauth.Refuse(oauth.ClientUnauthenticated, "there is neither an Authorization field nor both client_id and client_secret")
+		return a, oauth.Refuse(oauth.ClientUnauthenticated, "there is neither an Authorization field nor both client_id and client_secret")
 	case !usedHeader:
 		readings = []oauth.Credentials{{ID: id, Secret: secret}}
 	}
 	c, err := r.match(readings)
 	if err != nil {
-		return nil, usedHeader, &oauth.Refusal{Reason: oauth.ClientUnauthenticated, Cause: err}
+		return a, &oauth.Refusal{Reason: oauth.ClientUnauthenticated, Cause: err}
 	}
-	return c, usedHeader, nil
+	a.Client = c
+	return a, nil
 }
 
 // match returns the client of the first reading that is right. All readings

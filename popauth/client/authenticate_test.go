@@ -78,15 +78,20 @@ func TestAuthenticate(t *testing.T) {
 			if want == long {
 				registry, want = longest, strings.Repeat("%", maxID)
 			}
-			c, usedHeader, refusal := registry.Authenticate(tt.header, tt.form)
+			a, refusal := registry.Authenticate(tt.header, tt.form)
 			if refusal != nil {
 				t.Fatalf("Authenticate refused: %s (%v)", refusal, refusal.Cause)
 			}
-			if c.ID() != want {
-				t.Errorf("Authenticate = %q, want %q", c.ID(), want)
+			if got := a.Client.ID(); got != want {
+				t.Errorf("Authenticate = %q, want %q", got, want)
 			}
-			if usedHeader != (tt.header != nil) {
-				t.Errorf("usedHeader = %v", usedHeader)
+			if a.UsedHeader != (tt.header != nil) {
+				t.Errorf("UsedHeader = %v", a.UsedHeader)
+			}
+			for range 2 {
+				if refusal := a.Consume(t.Context()); refusal != nil {
+					t.Errorf("Consume = %v, want a secret to serve again", refusal)
+				}
 			}
 		})
 	}
@@ -139,15 +144,15 @@ func TestAuthenticateRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c, usedHeader, refusal := r.Authenticate(tt.header, tt.form)
-			if refusal == nil || c != nil {
-				t.Fatalf("Authenticate = %v, %v; want a refusal alone", c, refusal)
+			a, refusal := r.Authenticate(tt.header, tt.form)
+			if refusal == nil || a.Client != nil {
+				t.Fatalf("Authenticate = %v, %v; want a refusal alone", a.Client, refusal)
 			}
 			if refusal.Reason != tt.want {
 				t.Errorf("refused with %s, want %s", refusal.Reason, tt.want)
 			}
-			if usedHeader != (tt.header != nil) {
-				t.Errorf("usedHeader = %v", usedHeader)
+			if a.UsedHeader != (tt.header != nil) {
+				t.Errorf("UsedHeader = %v", a.UsedHeader)
 			}
 		})
 	}
@@ -156,9 +161,9 @@ func TestAuthenticateRefuses(t *testing.T) {
 func TestZeroRegistryAuthenticatesNobody(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]*Registry{"zero": {}, "empty": newRegistry(t)} {
-		c, _, refusal := r.Authenticate(nil, body("client_id", "a", "client_secret", "b"))
-		if c != nil || refusal == nil || refusal.Reason != oauth.ClientUnauthenticated {
-			t.Errorf("%s: Authenticate = %v, %v; want %s", name, c, refusal, oauth.ClientUnauthenticated)
+		a, refusal := r.Authenticate(nil, body("client_id", "a", "client_secret", "b"))
+		if a.Client != nil || refusal == nil || refusal.Reason != oauth.ClientUnauthenticated {
+			t.Errorf("%s: Authenticate = %v, %v; want %s", name, a.Client, refusal, oauth.ClientUnauthenticated)
 		}
 	}
 }
@@ -178,12 +183,12 @@ func TestTheFormDecodedReadingGoesFirst(t *testing.T) {
 		{"no client_id", body(), "a/b"},
 		{"the client_id of the raw reading", body("client_id", "a%2Fb"), "a%2Fb"},
 	} {
-		c, _, refusal := r.Authenticate(raw("a%2Fb", "secret"), tt.form)
+		a, refusal := r.Authenticate(raw("a%2Fb", "secret"), tt.form)
 		if refusal != nil {
 			t.Fatalf("%s: Authenticate refused: %s", tt.name, refusal)
 		}
-		if c.ID() != tt.want {
-			t.Errorf("%s: Authenticate = %q, want %q", tt.name, c.ID(), tt.want)
+		if got := a.Client.ID(); got != tt.want {
+			t.Errorf("%s: Authenticate = %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -191,12 +196,12 @@ func TestTheFormDecodedReadingGoesFirst(t *testing.T) {
 // answer is all that a client sees of a refusal.
 func answer(t *testing.T, r *Registry, h http.Header, form oauth.Form) *httptest.ResponseRecorder {
 	t.Helper()
-	_, usedHeader, refusal := r.Authenticate(h, form)
+	a, refusal := r.Authenticate(h, form)
 	if refusal == nil {
 		t.Fatal("Authenticate refused nothing")
 	}
 	w := httptest.NewRecorder()
-	oauth.WriteError(w, refusal, usedHeader)
+	oauth.WriteError(w, refusal, a.UsedHeader)
 	return w
 }
 
@@ -257,7 +262,7 @@ func TestTheCauseTellsAWrongSecretFromAnUnknownClient(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, _, refusal := r.Authenticate(tt.header, body())
+			_, refusal := r.Authenticate(tt.header, body())
 			if refusal == nil || refusal.Cause == nil {
 				t.Fatalf("refusal %v, want one with a cause", refusal)
 			}
@@ -317,7 +322,7 @@ func BenchmarkAuthenticateFails(b *testing.B) {
 		b.Run(bm.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, refusal := r.Authenticate(header, form); refusal == nil {
+				if _, refusal := r.Authenticate(header, form); refusal == nil {
 					b.Fatal("a wrong secret passed")
 				}
 			}

@@ -60,6 +60,15 @@ func (r *Registry) Lookup(id string) (*Client, bool) {
 	return c, ok
 }
 
+// Methods are the ways in which at least one client authenticates, in the words
+// of RFC 8414 §2.
+func (r *Registry) Methods() []string {
+	if len(r.clients) == 0 {
+		return nil
+	}
+	return []string{"client_secret_basic", "client_secret_post"}
+}
+
 // newClient makes a client of a valid configuration and copies all of it.
 func newClient(config Config, slots int) *Client {
 	c := &Client{

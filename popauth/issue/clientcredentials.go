@@ -15,7 +15,8 @@ const clientCredentials = "client_credentials"
 
 // clientCredentials is the client credentials grant (RFC 6749 §4.4): a client
 // acts for itself.
-func (i *Issuer) clientCredentials(ctx context.Context, c *client.Client, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+func (i *Issuer) clientCredentials(ctx context.Context, a client.Authentication, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+	c := a.Client
 	if !c.MayUse(clientCredentials) {
 		return nil, nil, &oauth.Refusal{Reason: oauth.GrantUnauthorized, Option: "grants"}
 	}
@@ -29,6 +30,11 @@ func (i *Issuer) clientCredentials(ctx context.Context, c *client.Client, f oaut
 	}
 	audience, refusal := i.audience(c, f)
 	if refusal != nil {
+		return nil, nil, refusal
+	}
+	// the last check: a request that is refused for anything else must not
+	// have used up the assertion
+	if refusal := a.Consume(ctx); refusal != nil {
 		return nil, nil, refusal
 	}
 	token, claims, refusal := i.Tokens.Mint(ctx, accesstoken.Grant{

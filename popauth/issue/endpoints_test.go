@@ -109,7 +109,11 @@ func TestMetadataDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Metadata(issuer, endpoints, []string{"write", "read", "write"})
+	got, err := Metadata(issuer, endpoints, Features{
+		Scopes:         []string{"write", "read", "write"},
+		AuthMethods:    []string{"client_secret_basic", "private_key_jwt"},
+		AuthAlgorithms: []string{"ES256", "PS256"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,9 +124,12 @@ func TestMetadataDocument(t *testing.T) {
 		`"jwks_uri":"https://auth.example.com/t/oauth2/jwks",` +
 		`"scopes_supported":["read","write"],` +
 		`"response_types_supported":[],"grant_types_supported":["client_credentials"],` +
-		`"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"],` +
-		`"introspection_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"],` +
-		`"revocation_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"]}`
+		`"token_endpoint_auth_methods_supported":["client_secret_basic","private_key_jwt"],` +
+		`"token_endpoint_auth_signing_alg_values_supported":["ES256","PS256"],` +
+		`"introspection_endpoint_auth_methods_supported":["client_secret_basic","private_key_jwt"],` +
+		`"introspection_endpoint_auth_signing_alg_values_supported":["ES256","PS256"],` +
+		`"revocation_endpoint_auth_methods_supported":["client_secret_basic","private_key_jwt"],` +
+		`"revocation_endpoint_auth_signing_alg_values_supported":["ES256","PS256"]}`
 	if string(got) != want {
 		t.Errorf("Metadata\n got %s\nwant %s", got, want)
 	}
@@ -145,7 +152,7 @@ func TestMetadataNamesExactlyTheEndpoints(t *testing.T) {
 				want[e.Path] = true
 			}
 		}
-		data, err := Metadata(issuerURL, served, nil)
+		data, err := Metadata(issuerURL, served, Features{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,12 +176,20 @@ func TestMetadataNamesExactlyTheEndpoints(t *testing.T) {
 		if _, ok := document["scopes_supported"]; ok {
 			t.Errorf("Metadata names scopes where there are none: %s", data)
 		}
+		// left out, it would mean client_secret_basic
+		methods, ok := document["token_endpoint_auth_methods_supported"].([]any)
+		if served := slices.ContainsFunc(served, func(e Endpoint) bool { return e.Name == "token" }); ok != served || len(methods) > 0 {
+			t.Errorf("Metadata names methods %v where there are no clients: %s", methods, data)
+		}
+		if _, ok := document["token_endpoint_auth_signing_alg_values_supported"]; ok {
+			t.Errorf("Metadata names algorithms where there are none: %s", data)
+		}
 	}
 }
 
 func TestMetadataRefusesABadIssuer(t *testing.T) {
 	t.Parallel()
-	if data, err := Metadata("auth.example.com", nil, nil); err == nil {
+	if data, err := Metadata("auth.example.com", nil, Features{}); err == nil {
 		t.Errorf("Metadata = %s, want an error", data)
 	}
 }

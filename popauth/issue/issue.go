@@ -41,9 +41,10 @@ type Issuer struct {
 	ConfirmByThumbprint bool
 }
 
-// Token answers the token request of a client that has been authenticated.
-// The claims are those of the new token, for the log.
-func (i *Issuer) Token(ctx context.Context, c *client.Client, h http.Header, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+// Token answers the token request of a client that has been authenticated,
+// and uses up its authentication. The claims are those of the new token, for
+// the log.
+func (i *Issuer) Token(ctx context.Context, a client.Authentication, h http.Header, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
 	if refusal := refuseProof(h); refusal != nil {
 		return nil, nil, refusal
 	}
@@ -51,7 +52,7 @@ func (i *Issuer) Token(ctx context.Context, c *client.Client, h http.Header, f o
 	case "":
 		return nil, nil, oauth.Refuse(oauth.ParameterMissing, "grant_type")
 	case clientCredentials:
-		return i.clientCredentials(ctx, c, f)
+		return i.clientCredentials(ctx, a, f)
 	}
 	return nil, nil, oauth.Refuse(oauth.GrantUnsupported, "")
 }

@@ -80,6 +80,12 @@ func lookup(t *testing.T, r *client.Registry, id string) *client.Client {
 	return c
 }
 
+// as is a client that has authenticated.
+func as(t *testing.T, r *client.Registry, id string) client.Authentication {
+	t.Helper()
+	return client.Authentication{Client: lookup(t, r, id)}
+}
+
 // cnfKey is the cnf_key parameter with a fixture's key.
 func cnfKey(t *testing.T, name string) string {
 	t.Helper()
@@ -142,7 +148,7 @@ func TestTokenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
-			response, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), test.header, form(t, test.form))
+			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), test.header, form(t, test.form))
 			if refusal == nil {
 				t.Fatalf("Token = %+v, want %s", response, test.want)
 			}
@@ -184,7 +190,7 @@ func TestTokenBindsToTheKey(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
 			i.ConfirmByThumbprint = test.byThumbprint
-			response, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), http.Header{}, form(t, test.form))
+			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), http.Header{}, form(t, test.form))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -227,7 +233,7 @@ func TestTokenFormat(t *testing.T) {
 			config.TokenFormat = test.client
 			i, registry := issuer(t, config)
 			i.Opaque = test.issuer
-			response, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, nil))
+			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, nil))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -262,7 +268,7 @@ func TestTokenScope(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
-			response, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {test.asked}}))
+			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {test.asked}}))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -301,7 +307,7 @@ func TestTokenAudience(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
 			i.DefaultAudience = test.dflt
-			_, claims, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, map[string][]string{"resource": test.asked}))
+			_, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"resource": test.asked}))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -320,11 +326,11 @@ func TestTokenIsNeverTooLargeToBeUsed(t *testing.T) {
 		c.Scopes = append(c.Scopes, strings.Repeat("s", 40)+string(rune('a'+n/26))+string(rune('a'+n%26)))
 	}
 	i, registry := issuer(t, c)
-	_, _, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, nil))
+	_, _, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, nil))
 	if refusal == nil || refusal.Reason != oauth.ScopeInvalid {
 		t.Errorf("Token with 8 KiB of scopes = %v, want %s", refusal, oauth.ScopeInvalid)
 	}
-	response, _, refusal := i.Token(t.Context(), lookup(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {c.Scopes[0]}}))
+	response, _, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {c.Scopes[0]}}))
 	if refusal != nil {
 		t.Fatalf("Token with one of them: %v", refusal)
 	}

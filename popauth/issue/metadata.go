@@ -20,22 +20,38 @@ type metadata struct {
 	ResponseTypes []string `json:"response_types_supported"`
 	GrantTypes    []string `json:"grant_types_supported"`
 
-	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported,omitempty"`
-	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
-	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	// left out, the methods would mean client_secret_basic (RFC 8414 §2): that
+	// there are none is an empty list, and nil is an endpoint that is not served
+	TokenAuthMethods            []string `json:"token_endpoint_auth_methods_supported,omitzero"`
+	TokenAuthAlgorithms         []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
+	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported,omitzero"`
+	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
+	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported,omitzero"`
+	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 }
 
-// Metadata is the metadata document of an issuer with these endpoints. scopes
-// are those of all its clients, in any order and with repetitions.
-func Metadata(issuerURL string, endpoints []Endpoint, scopes []string) ([]byte, error) {
+// Features is what the metadata document tells beyond the endpoints.
+type Features struct {
+	// Scopes are those of all clients, in any order and with repetitions.
+	Scopes []string
+
+	// AuthMethods are how clients authenticate, in the words of RFC 8414 §2.
+	AuthMethods []string
+
+	// AuthAlgorithms are what client assertions are signed with.
+	AuthAlgorithms []string
+}
+
+// Metadata is the metadata document of an issuer with these endpoints.
+func Metadata(issuerURL string, endpoints []Endpoint, features Features) ([]byte, error) {
 	origin, _, err := split(issuerURL)
 	if err != nil {
 		return nil, err
 	}
-	authMethods := []string{"client_secret_basic", "client_secret_post"}
+	methods, algorithms := append([]string{}, features.AuthMethods...), features.AuthAlgorithms
 	m := metadata{
 		Issuer:          issuerURL,
-		ScopesSupported: slices.Compact(slices.Sorted(slices.Values(scopes))),
+		ScopesSupported: slices.Compact(slices.Sorted(slices.Values(features.Scopes))),
 		ResponseTypes:   []string{},
 		// RFC 8414 §2: left out, it would mean authorization_code and implicit
 		GrantTypes: []string{clientCredentials},
@@ -43,11 +59,11 @@ func Metadata(issuerURL string, endpoints []Endpoint, scopes []string) ([]byte, 
 	for _, e := range endpoints {
 		switch e.Name {
 		case "token":
-			m.TokenEndpoint, m.TokenAuthMethods = origin+e.Path, authMethods
+			m.TokenEndpoint, m.TokenAuthMethods, m.TokenAuthAlgorithms = origin+e.Path, methods, algorithms
 		case "introspect":
-			m.IntrospectionEndpoint, m.IntrospectionAuthMethods = origin+e.Path, authMethods
+			m.IntrospectionEndpoint, m.IntrospectionAuthMethods, m.IntrospectionAuthAlgorithms = origin+e.Path, methods, algorithms
 		case "revoke":
-			m.RevocationEndpoint, m.RevocationAuthMethods = origin+e.Path, authMethods
+			m.RevocationEndpoint, m.RevocationAuthMethods, m.RevocationAuthAlgorithms = origin+e.Path, methods, algorithms
 		case "jwks":
 			m.JWKS = origin + e.Path
 		}

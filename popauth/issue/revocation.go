@@ -15,11 +15,15 @@ import (
 //
 // token_type_hint is ignored, right or wrong, as RFC 7009 §2.1 lets us: there
 // is one type of token. Only the client that got a token may revoke it. The
-// refusals are ParameterMissing and those of accesstoken.Service.Revoke.
-func (i *Issuer) Revoke(ctx context.Context, c *client.Client, f oauth.Form) *oauth.Refusal {
+// refusals are ParameterMissing and those of client.Authentication.Consume and
+// accesstoken.Service.Revoke.
+func (i *Issuer) Revoke(ctx context.Context, a client.Authentication, f oauth.Form) *oauth.Refusal {
 	token := f.Get("token")
 	if token == "" {
 		return oauth.Refuse(oauth.ParameterMissing, "token")
 	}
-	return i.Tokens.Revoke(ctx, token, c.ID())
+	if refusal := a.Consume(ctx); refusal != nil {
+		return refusal
+	}
+	return i.Tokens.Revoke(ctx, token, a.Client.ID())
 }

@@ -23,9 +23,9 @@ func two(format string) []client.Config {
 	return []client.Config{first, second}
 }
 
-func token(t *testing.T, i *Issuer, c *client.Client) string {
+func token(t *testing.T, i *Issuer, a client.Authentication) string {
 	t.Helper()
-	response, _, refusal := i.Token(t.Context(), c, nil, form(t, nil))
+	response, _, refusal := i.Token(t.Context(), a, nil, form(t, nil))
 	if refusal != nil {
 		t.Fatalf("Token: %v", refusal)
 	}
@@ -85,8 +85,8 @@ func TestRevoke(t *testing.T) {
 			t.Run(format+", "+name, func(t *testing.T) {
 				t.Parallel()
 				i, registry := issuer(t, two(format)...)
-				sent := token(t, i, lookup(t, registry, "reports"))
-				refusal := i.Revoke(t.Context(), lookup(t, registry, test.by), oauth.NewForm(test.form(sent)))
+				sent := token(t, i, as(t, registry, "reports"))
+				refusal := i.Revoke(t.Context(), as(t, registry, test.by), oauth.NewForm(test.form(sent)))
 				if reasonOf(refusal) != test.want {
 					t.Errorf("Revoke = %v, want %q", refusal, test.want)
 				}
@@ -135,7 +135,7 @@ func TestStoreOutage(t *testing.T) {
 		c := clock.NewFake(time.Unix(1_700_000_000, 0))
 		state := &outage{Store: store.NewMirror(store.NewMemory(c), c)}
 		i, registry := issuerOn(t, c, state, two(format)...)
-		reports := lookup(t, registry, "reports")
+		reports := as(t, registry, "reports")
 		sent := oauth.NewForm(map[string][]string{"token": {token(t, i, reports)}})
 
 		state.down = true
