@@ -27,6 +27,9 @@ func explain(err error, u *url.URL) error {
 		err = e.Err
 	}
 	err = fmt.Errorf("reaching %s: %w", u.Host, err)
+	if _, ok := errors.AsType[*hinted](err); ok {
+		return err
+	}
 	if h := transportHint(err, u); h != "" {
 		return hint(err, "%s", h)
 	}

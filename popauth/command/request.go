@@ -35,6 +35,9 @@ Redirects are not followed.
 
 The body of the answer goes to standard output. The exit status is 0 if the
 answer is a success (2xx), else 1. Names beneath localhost mean this machine.
+
+HTTP/3 is for those who ask for it with --http 3. It goes straight to the
+server, over UDP and past the proxies that the environment names.
 `,
 		Example: `  $ caddy pop request --key key.json --token @token https://api.example.com/reports
   $ caddy pop request --key key.json --token @token -d @new.json \
@@ -63,6 +66,7 @@ func (o requestOptions) run(ctx context.Context, t terminal, raw string) error {
 	if err != nil {
 		return err
 	}
+	defer client.CloseIdleConnections()
 	show := func(*http.Response) {}
 	if o.verbose {
 		show = func(resp *http.Response) {

@@ -106,16 +106,19 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestRequestAnswersAChallengeOnce(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"", "1.1", "2"} {
+	for _, version := range []string{"", "1.1", "2", "3"} {
 		t.Run("HTTP "+version, func(t *testing.T) {
 			t.Parallel()
 			key := keyFile(t, "ES256")
 			a := newAPI(t, key, "token-of-the-client")
+			overUDP(t, a.Server)
 			stdout, stderr := mustPop(t, "request", "--key", key, "--token", a.token, "--cacert", a.ca(), "--http", version,
 				a.URL+"/reports/2026?month=May#top")
 			if stdout != "the reports\n" || stderr != "" {
 				t.Errorf("stdout = %q, stderr = %q; want the reports and nothing", stdout, stderr)
 			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			if got, want := len(a.requests), 2; got != want {
 				t.Fatalf("requests = %d, want %d", got, want)
 			}
@@ -125,7 +128,7 @@ func TestRequestAnswersAChallengeOnce(t *testing.T) {
 			if got, want := a.requests[1].URL.RequestURI(), "/reports/2026?month=May"; got != want {
 				t.Errorf("target = %q, want %q", got, want)
 			}
-			if want := map[string]int{"": 2, "1.1": 1, "2": 2}[version]; a.requests[0].ProtoMajor != want {
+			if want := map[string]int{"": 2, "1.1": 1, "2": 2, "3": 3}[version]; a.requests[0].ProtoMajor != want {
 				t.Errorf("protocol = %s, want major version %d", a.requests[0].Proto, want)
 			}
 		})
@@ -246,7 +249,8 @@ func TestRequestRefusesBeforeSending(t *testing.T) {
 		"an Authorization field":            {with("-H", "authorization: Bearer x", "https://localhost/"), "hint: give the token with --token"},
 		"a Host field":                      {with("-H", "Host: x", "https://localhost/"), "follows from the URL"},
 		"a field without a colon":           {with("-H", "Accept", "https://localhost/"), "no colon"},
-		"an HTTP version that isn't there":  {with("--http", "0.9", "https://localhost/"), "expected 1.1 or 2"},
+		"an HTTP version that isn't there":  {with("--http", "0.9", "https://localhost/"), "expected 1.1, 2 or 3"},
+		"HTTP/3 without TLS":                {with("--http", "3", "http://localhost/"), "hint: use https, or another version"},
 		"a CA file without a certificate":   {with("--cacert", key, "https://localhost/"), "no PEM certificate"},
 		"a token response instead of token": {[]string{"request", "--key", key, "--token", `{"access_token":"x"}`, "https://localhost/"}, "hint: caddy pop token --raw"},
 		"a token of two words":              {[]string{"request", "--key", key, "--token", "a b", "https://localhost/"}, "one word"},

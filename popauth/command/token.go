@@ -92,6 +92,7 @@ func (o tokenOptions) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	defer client.CloseIdleConnections()
 	endpoint := o.url
 	if o.issuer != "" {
 		document, err := discover(ctx, client, o.issuer)

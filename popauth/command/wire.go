@@ -27,14 +27,21 @@ type wire struct {
 }
 
 func (w *wire) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&w.version, "http", "", "The version of HTTP: 1.1 or 2 (default: what the server prefers)")
+	cmd.Flags().StringVar(&w.version, "http", "", "The version of HTTP: 1.1, 2 or 3 (default: what the server prefers of 1.1 and 2)")
 	cmd.Flags().StringVar(&w.cacert, "cacert", "", "The PEM file with the certificates of the authorities to trust")
 	cmd.Flags().BoolVarP(&w.insecure, "insecure", "k", false, "Talk to any server, whatever its certificate")
 }
 
 // client returns a client that follows no redirects: a proof is for one URL,
-// and a token is for those it was meant for.
+// and a token is for those it was meant for. Who is done with it closes its
+// idle connections; HTTP/3 servers wait long for those that just fall silent.
 func (w wire) client() (*http.Client, error) {
+	roots, err := w.roots()
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{RootCAs: roots, InsecureSkipVerify: w.insecure, MinVersion: tls.VersionTLS12}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	protocols := new(http.Protocols)
 	switch w.version {
 	case "":
@@ -45,25 +52,22 @@ func (w wire) client() (*http.Client, error) {
 	case "2":
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(true)
+	case "3":
+		client.Transport = newOverQUIC(conf)
+		return client, nil
 	default:
-		return nil, fmt.Errorf("unknown HTTP version %q: expected 1.1 or 2", w.version)
+		return nil, fmt.Errorf("unknown HTTP version %q: expected 1.1, 2 or 3", w.version)
 	}
-	roots, err := w.roots()
-	if err != nil {
-		return nil, err
+	client.Transport = &http.Transport{
+		Proxy:                 proxy,
+		DialContext:           dial,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 60 * time.Second,
+		DisableCompression:    true, // what is shown is what was sent
+		Protocols:             protocols,
 	}
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:                 proxy,
-			DialContext:           dial,
-			TLSClientConfig:       &tls.Config{RootCAs: roots, InsecureSkipVerify: w.insecure, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:   10 * time.Second,
-			ResponseHeaderTimeout: 60 * time.Second,
-			DisableCompression:    true, // what is shown is what was sent
-			Protocols:             protocols,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return client, nil
 }
 
 // roots are the authorities of --cacert; nil: those of the system.
@@ -92,22 +96,31 @@ func local(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// dial takes *.localhost to loopback itself: many resolvers don't know the
-// names beneath localhost, and none that does may say anything else.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 10 * time.Second}
+// addresses are those to try for an address. It takes *.localhost to loopback
+// itself: many resolvers don't know the names beneath localhost, and none that
+// does may say anything else.
+func addresses(address string) []string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || !local(host) {
-		return d.DialContext(ctx, network, address)
+		return []string{address}
 	}
-	conn, err := d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
-	if err == nil {
-		return conn, nil
+	return []string{net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)}
+}
+
+// dial connects to the first of the addresses that answers.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second}
+	var failed error
+	for _, address := range addresses(address) {
+		conn, err := d.DialContext(ctx, network, address)
+		if err == nil {
+			return conn, nil
+		}
+		if failed == nil {
+			failed = err
+		}
 	}
-	if conn, err6 := d.DialContext(ctx, network, net.JoinHostPort("::1", port)); err6 == nil {
-		return conn, nil
-	}
-	return nil, err
+	return nil, failed
 }
 
 // proxy is that of the environment, but not for this machine's own names, of
