@@ -10,6 +10,7 @@ package dpop
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"strings"
 	"time"
 
 	"github.com/popauth/caddy-popauth/popauth/jwk"
@@ -62,9 +63,13 @@ type Proof struct {
 
 // Want is what a proof must show. The zero value is satisfied by no proof.
 type Want struct {
-	// Thumbprint is that of the confirmation key. Empty: any key will do, as
-	// at the token endpoint.
+	// Thumbprint is that of the confirmation key. Empty: no key will do,
+	// unless AnyKey is set.
 	Thumbprint string
+
+	// AnyKey lets every key do where Thumbprint is empty, as at the token
+	// endpoint, where the proof itself says which key is meant.
+	AnyKey bool
 
 	// Algorithm is the alg of a confirmation key that names one. Empty: any.
 	Algorithm string
@@ -77,9 +82,12 @@ type Want struct {
 	URLs []string
 
 	// TokenHash is the ath that has to be there, as the function of that name
-	// returns it. Empty: there is no token, as at the token endpoint, and an
-	// ath is not looked at.
+	// returns it. Empty: none will do, unless NoToken is set.
 	TokenHash string
+
+	// NoToken says, where TokenHash is empty, that the request carries no
+	// token, as at the token endpoint. An ath is then not looked at.
+	NoToken bool
 
 	// Fresh judges nonce and iat. It is asked when all else but the signature
 	// has been found right, so what it is shown may be forged: it must not
@@ -89,6 +97,13 @@ type Want struct {
 	// Trace is told the outcome of every step, in order, up to and including
 	// the first that failed. May be nil.
 	Trace func(step string, err error)
+}
+
+// Ambiguous says whether the values of the DPoP fields of a request are more
+// than one proof (RFC 9449 §4.3 check 1). A comma can only come from two fields
+// that somebody on the way has joined.
+func Ambiguous(values []string) bool {
+	return len(values) > 1 || len(values) == 1 && strings.Contains(values[0], ",")
 }
 
 // TokenHash is the ath of an access token: the base64url of the SHA-256 of

@@ -69,7 +69,8 @@ func Verify(proof string, w Want) (*Proof, *oauth.Refusal) {
 
 	// check 12b: the key is the one that the token is bound to. Before the
 	// signature, or the thief of a token would choose what we verify with.
-	if got := p.Key.Thumbprint(); w.Thumbprint != "" && !equal(got, w.Thumbprint) {
+	anyKey := w.AnyKey && w.Thumbprint == ""
+	if got := p.Key.Thumbprint(); !anyKey && !equal(got, w.Thumbprint) {
 		return w.refuse("key", &oauth.Refusal{Reason: oauth.ProofKeyMismatch, Expected: w.Thumbprint, Got: got})
 	}
 	if w.Algorithm != "" && !sameAlgorithm(p.Algorithm, w.Algorithm) {
@@ -93,7 +94,9 @@ func Verify(proof string, w Want) (*Proof, *oauth.Refusal) {
 	w.pass("htu")
 
 	// check 12a: ath. Without it a proof could be put beside another token.
-	if w.TokenHash != "" && !equal(p.TokenHash, w.TokenHash) {
+	// An empty hash would equal the missing ath of a proof that has none.
+	noToken := w.NoToken && w.TokenHash == ""
+	if !noToken && (w.TokenHash == "" || !equal(p.TokenHash, w.TokenHash)) {
 		return w.refuse("ath", tokenMismatch(p.TokenHash, w.TokenHash))
 	}
 	w.pass("ath")

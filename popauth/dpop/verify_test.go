@@ -103,9 +103,9 @@ func TestVerifyAccepts(t *testing.T) {
 			p.Header = object{"jwk": public(ec, object{"kid": "k", "use": "sig", "key_ops": []string{"verify"}, "alg": "ES256"})}
 		}, nil},
 		{"key of the seed with its alg", rsa, func(p *fixture.Proof) { p.Header = object{"jwk": public(rsa, nil)} }, func(w *dpop.Want) { w.Algorithm = "RS512" }},
-		{"any key where none is confirmed", ec, nil, func(w *dpop.Want) { w.Thumbprint = "" }},
-		{"no ath where there is no token", ec, func(p *fixture.Proof) { p.Token = "" }, func(w *dpop.Want) { w.TokenHash = "" }},
-		{"an ath where there is no token", ec, nil, func(w *dpop.Want) { w.TokenHash = "" }},
+		{"any key where none is confirmed", ec, nil, func(w *dpop.Want) { w.Thumbprint, w.AnyKey = "", true }},
+		{"no ath where there is no token", ec, func(p *fixture.Proof) { p.Token = "" }, func(w *dpop.Want) { w.TokenHash, w.NoToken = "", true }},
+		{"an ath where there is no token", ec, nil, func(w *dpop.Want) { w.TokenHash, w.NoToken = "", true }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestVerifyTakesTheExamplesOfTheRFC(t *testing.T) {
 	if got := dpop.TokenHash(v.AccessToken); got != v.Hash {
 		t.Errorf("TokenHash: got %s, want %s", got, v.Hash)
 	}
-	p, refusal := dpop.Verify(v.TokenProof, dpop.Want{Method: "POST", URLs: []string{v.TokenURL}, Fresh: fresh})
+	p, refusal := dpop.Verify(v.TokenProof, dpop.Want{AnyKey: true, NoToken: true, Method: "POST", URLs: []string{v.TokenURL}, Fresh: fresh})
 	if refusal != nil {
 		t.Fatalf("RFC 9449 §4.2: refused: %v", refusal)
 	}
@@ -220,6 +220,8 @@ func TestVerifyRefusesAnIncompleteWant(t *testing.T) {
 		"method":    func(w *dpop.Want) { w.Method = "" },
 		"URLs":      func(w *dpop.Want) { w.URLs = nil },
 		"freshness": func(w *dpop.Want) { w.Fresh = nil },
+		"key":       func(w *dpop.Want) { w.Thumbprint = "" },
+		"token":     func(w *dpop.Want) { w.TokenHash = "" },
 		"all":       func(w *dpop.Want) { *w = dpop.Want{} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -237,5 +239,38 @@ func TestVerifyRefusesAnIncompleteWant(t *testing.T) {
 	p.Claims = object{"htm": ""}
 	if _, refusal := dpop.Verify(key.Proof(t, p), w); refusal == nil {
 		t.Error("an empty htm passed for an empty method")
+	}
+	w = want(t, key)
+	w.TokenHash = ""
+	p = good()
+	p.Token = ""
+	if _, refusal := dpop.Verify(key.Proof(t, p), w); refusal == nil {
+		t.Error("a proof without ath passed for an empty hash")
+	}
+}
+
+// AnyKey and NoToken stand for what is not known, and never loosen what is.
+func TestVerifyComparesWhatItIsToldThoughAnythingWillDo(t *testing.T) {
+	t.Parallel()
+	key := fixture.Load(t, "p256")
+	for name, tt := range map[string]struct {
+		change func(*dpop.Want)
+		want   oauth.Reason // empty: accepted
+	}{
+		"neither key nor token are known": {func(w *dpop.Want) { w.Thumbprint, w.TokenHash = "", "" }, ""},
+		"both are, and are right":         {func(*dpop.Want) {}, ""},
+		"another key":                     {func(w *dpop.Want) { w.Thumbprint = fixture.Load(t, "p384").Thumbprint(t) }, oauth.ProofKeyMismatch},
+		"another token":                   {func(w *dpop.Want) { w.TokenHash = dpop.TokenHash("other") }, oauth.ProofTokenMismatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := want(t, key)
+			w.AnyKey, w.NoToken = true, true
+			tt.change(&w)
+			_, refusal := dpop.Verify(key.Proof(t, good()), w)
+			if refusal == nil && tt.want != "" || refusal != nil && refusal.Reason != tt.want {
+				t.Errorf("got %v, want %q", refusal, tt.want)
+			}
+		})
 	}
 }

@@ -25,10 +25,9 @@ var dpopMethod = &method{
 	params:     []oauth.Param{{Name: "algs", Value: strings.Join(jws.Algorithms, " ")}},
 }
 
-// judgeDPoP refuses more than one proof (RFC 9449 §4.3 check 1). A comma can
-// only come from two fields that somebody on the way has joined.
+// judgeDPoP refuses more than one proof.
 func judgeDPoP(values []string) *oauth.Refusal {
-	if len(values) > 1 || len(values) == 1 && strings.Contains(values[0], ",") {
+	if dpop.Ambiguous(values) {
 		return oauth.Refuse(oauth.AmbiguousProof, "")
 	}
 	return nil
