@@ -24,6 +24,7 @@ import (
 //	    signing_key       <jwk-or-pem...>
 //	    store             file [<path>] | memory
 //	    replay_capacity   <n>
+//	    nonce             <required|optional|off>
 //	    access_token [<jwt|opaque>] {
 //	        lifetime     <duration>
 //	        confirmation <jwk|jkt>
@@ -40,7 +41,8 @@ import (
 //	        scopes       <scope...>
 //	        audience     <uri...>
 //	        access_token <jwt|opaque>
-//	        binding      <required|optional>
+//	        binding      <required|optional> [<cnf_key|dpop>...]
+//	        cnf_key_proof <required|optional>
 //	        introspect   [<audience...>]
 //	    }
 //	}
@@ -102,6 +104,7 @@ func appOptions(app *popauth.App, iss *popauth.Issuer) []option {
 		signingKey(iss),
 		storeOption(iss),
 		replayCapacity(app),
+		choice("nonce <required|optional|off>", &iss.Nonce),
 		accessToken(iss),
 		endpoints(iss),
 		clientOption(iss),

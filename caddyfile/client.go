@@ -18,7 +18,8 @@ import (
 //	    scopes       <scope...>
 //	    audience     <uri...>
 //	    access_token <jwt|opaque>
-//	    binding      <required|optional>
+//	    binding      <required|optional> [<cnf_key|dpop>...]
+//	    cnf_key_proof <required|optional>
 //	    introspect   [<audience...>]
 //	}
 //
@@ -42,6 +43,9 @@ func clientOption(iss *popauth.Issuer) option {
 		if len(c.Secrets) == 0 {
 			return at(word).Errf("client %q has no secret, expected: client <id> <secret>, or in its block: secret <value>", c.ID)
 		}
+		if c.CNFKeyProof == "required" && len(c.BindingMethods) > 0 && !slices.Contains(c.BindingMethods, "cnf_key") {
+			return at(word).Errf("client %q has cnf_key_proof required, but cnf_key is not among its ways of binding", c.ID)
+		}
 		iss.Clients = append(iss.Clients, c)
 		return nil
 	}}
@@ -63,9 +67,34 @@ func clientOptions(c *popauth.Client) []option {
 		list("scopes <scope...>", &c.Scopes),
 		list("audience <uri...>", &c.Audience),
 		choice("access_token <jwt|opaque>", &c.AccessToken),
-		choice("binding <required|optional>", &c.Binding),
+		binding(c),
+		choice("cnf_key_proof <required|optional>", &c.CNFKeyProof),
 		introspects(c),
 	}
+}
+
+// binding says whether tokens must be bound, and in which ways they may be.
+func binding(c *popauth.Client) option {
+	const usage, method = "binding <required|optional> [<cnf_key|dpop>...]", "<cnf_key|dpop>"
+	return option{usage: usage, read: func(d *caddyfile.Dispenser) error {
+		args, err := line(d, usage, 1, unlimited)
+		if err != nil {
+			return err
+		}
+		c.Binding, c.BindingMethods = args[0], args[1:]
+		if err := checkChoices(d, usage, c.Binding); err != nil {
+			return err
+		}
+		if err := checkChoices(d, method, c.BindingMethods...); err != nil {
+			return err
+		}
+		for i, m := range c.BindingMethods {
+			if slices.Contains(c.BindingMethods[:i], m) {
+				return d.Errf("%s is already specified: %s", m, usage)
+			}
+		}
+		return nil
+	}}
 }
 
 // introspects is not repeatable: next to a line without audiences, which means

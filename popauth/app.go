@@ -46,10 +46,10 @@ type App struct {
 	Issuers map[string]*Issuer `json:"issuers,omitempty"`
 
 	// How many used proofs are remembered at once. A proof is remembered for
-	// about two minutes (longer where nonces are off); when the memory is full,
-	// further requests are refused with 503, since forgetting a proof would let
-	// it pass twice. There is one memory per process, which never shrinks
-	// before a restart. Default: 8388608.
+	// about two minutes (one without a nonce for seven, or longer); when the
+	// memory is full, further requests are refused with 503, since forgetting a
+	// proof would let it pass twice. There is one memory per process, which
+	// never shrinks before a restart. Default: 8388608.
 	ReplayCapacity int `json:"replay_capacity,omitempty"`
 
 	ctx     caddy.Context
@@ -60,7 +60,7 @@ type App struct {
 	stores  map[storeKey]*handle // to which references are held; guards Cleanup
 
 	mu           sync.Mutex
-	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers
+	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers and issuers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -85,6 +85,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.ReplayCapacity < 0 {
 		return fmt.Errorf("replay_capacity is %d, expected a positive number", a.ReplayCapacity)
 	}
+	var err error
+	if a.runtime, err = acquireRuntime(a.clock, a.ReplayCapacity); err != nil {
+		return err
+	}
 	urls := make(map[string]string, len(a.Issuers))
 	for id, iss := range a.Issuers {
 		if iss == nil {
@@ -99,12 +103,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		urls[iss.url] = id
 	}
-
-	runtime, err := acquireRuntime(a.clock, a.ReplayCapacity)
-	if err != nil {
-		return err
-	}
-	a.runtime = runtime
 	return nil
 }
 
@@ -167,7 +165,7 @@ func (a *App) Cleanup() error {
 	return errors.Join(failures...)
 }
 
-// observeWindow notes how long one handler takes a proof without a nonce.
+// observeWindow notes how long one handler or issuer takes a proof without a nonce.
 func (a *App) observeWindow(maxAge, skew time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

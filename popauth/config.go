@@ -92,6 +92,17 @@ type Client struct {
 	// pop_auth refuses unless it is told otherwise. Default: required.
 	Binding string `json:"binding,omitempty"`
 
+	// The ways in which the client may bind its tokens to a key: `cnf_key`, by
+	// sending the key in that parameter, and `dpop`, by a DPoP proof as of RFC
+	// 9449. Another way is refused. Default: both.
+	BindingMethods []string `json:"binding_methods,omitempty"`
+
+	// `required`: a `cnf_key` of the client is taken only beside a DPoP proof by
+	// the same key, which shows that the client holds it. `optional`: also
+	// without. A proof beside a `cnf_key` is judged in either case. Default:
+	// optional.
+	CNFKeyProof string `json:"cnf_key_proof,omitempty"`
+
 	// Present: the client may introspect tokens of other clients too. A
 	// client without it sees its own.
 	Introspect *Introspect `json:"introspect,omitempty"`
@@ -125,6 +136,13 @@ type Issuer struct {
 	// Where the issuer keeps what must survive a restart: opaque tokens and
 	// revocations. Default: `{"backend": "file"}`
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=popauth.stores inline_key=backend"`
+
+	// What nonces the token endpoint asks for in DPoP proofs. `required`: a
+	// proof must carry a nonce of ours, which is at most two minutes old.
+	// `optional`: a proof without one is judged by its `iat`, which may lie five
+	// minutes in the past and one in the future. `off`: the same, and nonces are
+	// offered only to clients that can't do without. Default: optional.
+	Nonce string `json:"nonce,omitempty"`
 
 	// The access tokens.
 	AccessToken *AccessToken `json:"access_token,omitempty"`

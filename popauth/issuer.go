@@ -56,9 +56,15 @@ func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	if i.clients, i.scopes, err = registry(i.Clients); err != nil {
 		return err
 	}
+	if err := i.provisionEndpoints(); err != nil {
+		return err
+	}
 	i.provisionTokens(a.clock)
+	if err := i.provisionProofs(a); err != nil {
+		return err
+	}
 	i.answering = &introspect.Answerer{Tokens: i.tokens}
-	return i.provisionEndpoints()
+	return nil
 }
 
 // checkAccessToken sets the defaults of the access tokens and checks the rest.
@@ -242,6 +248,7 @@ func registry(clients []*Client) (*client.Registry, []string, error) {
 // resolve fills in the placeholders of a client.
 func (c *Client) resolve() (config client.Config, err error) {
 	config.ID, config.Grants, config.TokenFormat = c.ID, c.Grants, c.AccessToken
+	config.BindingMethods = c.BindingMethods
 	var failures [3]error
 	config.Scopes, failures[0] = resolveAll("scopes", c.Scopes)
 	config.Audience, failures[1] = resolveAll("audience", c.Audience)
@@ -258,6 +265,13 @@ func (c *Client) resolve() (config client.Config, err error) {
 		config.BindingOptional = true
 	default:
 		return config, fmt.Errorf("binding is %q, expected required or optional", c.Binding)
+	}
+	switch c.CNFKeyProof {
+	case "", "optional":
+	case "required":
+		config.KeyProofRequired = true
+	default:
+		return config, fmt.Errorf("cnf_key_proof is %q, expected required or optional", c.CNFKeyProof)
 	}
 	if c.Introspect != nil {
 		config.Introspect = new(client.Introspect)

@@ -101,6 +101,9 @@ type failure struct {
 	// client is the one that authenticated, if one did.
 	client *client.Client
 
+	// thumbprint is that of the key that the request was about, if one is known.
+	thumbprint string
+
 	// authenticate adds a WWW-Authenticate field for client credentials.
 	authenticate bool
 }
@@ -139,6 +142,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, endpoint issue.E
 	if f.client != nil {
 		fields = append(fields, zap.String("client_id", f.client.ID()))
 	}
+	if f.thumbprint != "" {
+		fields = append(fields, zap.String("jkt", f.thumbprint))
+	}
 	logRefusal(s.logger, r, f.refusal, fields...)
 	oauth.WriteError(w, f.refusal, f.authenticate)
 }
@@ -165,14 +171,17 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
 	if failed != nil {
 		return failed
 	}
-	answer, claims, refusal := s.issuer.issuing.Token(r.Context(), a, r.Header, form)
-	if refusal != nil {
-		return &failure{refusal: refusal, client: a.Client}
+	o := s.issuer.issuing.Token(r.Context(), issue.Request{Client: a.Client, Consume: a.Consume, Header: r.Header, Form: form})
+	if o.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", o.Nonce)
+	}
+	if o.Refusal != nil {
+		return &failure{refusal: o.Refusal, client: a.Client, thumbprint: o.Thumbprint}
 	}
 	s.logger.Debug("token issued",
 		zap.String("issuer", s.issuer.url), zap.String("client_id", a.Client.ID()),
-		zap.String("jti", claims.ID), zap.String("jkt", claims.Confirmation.Thumbprint()))
-	return s.answer(w, answer)
+		zap.String("jti", o.Claims.ID), zap.String("jkt", o.Thumbprint))
+	return s.answer(w, o.Response)
 }
 
 // introspect is the introspection endpoint (RFC 7662). It never asks the caller

@@ -63,6 +63,9 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 	s.clock = clock.NewFake(time.Now())
 	s.memory = replay.New(s.clock, 1<<12)
 	s.app.runtime = &runtime{memory: s.memory}
+	for _, iss := range s.app.Issuers {
+		iss.issuing.Memory = s.memory
+	}
 	s.clock.Advance(10 * time.Minute)
 	return s
 }

@@ -22,6 +22,8 @@ type Client struct {
 	audience   []string
 	format     string
 	unbound    bool
+	binding    []string // never empty
+	keyProof   bool
 	introspect *Introspect
 
 	// digests are the SHA-256 digests of the secrets, filled up with random
@@ -49,10 +51,6 @@ func (c *Client) Audience() []string { return slices.Clone(c.audience) }
 // TokenFormat is the format of the client's access tokens: jwt or opaque. It is
 // empty when none was configured, which leaves it to the issuer.
 func (c *Client) TokenFormat() string { return c.format }
-
-// BindingRequired says that the client gets no token that is not bound to a
-// key.
-func (c *Client) BindingRequired() bool { return !c.unbound }
 
 // MaySee says whether the client may introspect a token that was issued to
 // clientID for audience: its own always; those of others if it was given

@@ -57,6 +57,13 @@ type Config struct {
 	// BindingOptional lets the client have tokens that are not bound to a key.
 	BindingOptional bool
 
+	// BindingMethods are the ways in which it may bind its tokens: ByKey and
+	// ByProof. Default: both.
+	BindingMethods []string
+
+	// KeyProofRequired takes a cnf_key only beside a proof by the same key.
+	KeyProofRequired bool
+
 	// Introspect lets the client introspect tokens of other clients. Nil: it
 	// sees only its own.
 	Introspect *Introspect
@@ -100,6 +107,9 @@ func (c Config) validate() error {
 	case "", formatJWT, formatOpaque:
 	default:
 		return fmt.Errorf("unknown token format %q: expected %s or %s", c.TokenFormat, formatJWT, formatOpaque)
+	}
+	if err := c.validateBinding(); err != nil {
+		return err
 	}
 	if c.Introspect != nil {
 		return validateAudience(c.Introspect.Audience)

@@ -78,6 +78,8 @@ func newClient(config Config, slots int) *Client {
 		audience: slices.Clone(config.Audience),
 		format:   config.TokenFormat,
 		unbound:  config.BindingOptional,
+		binding:  slices.Clone(config.BindingMethods),
+		keyProof: config.KeyProofRequired,
 		failure:  fmt.Errorf("client %q sent a wrong secret", config.ID),
 	}
 	if config.Introspect != nil {
@@ -86,6 +88,9 @@ func newClient(config Config, slots int) *Client {
 	// a resource server that introspects has no tokens to ask for
 	if len(c.grants) == 0 && c.introspect == nil {
 		c.grants = []string{clientCredentials}
+	}
+	if len(c.binding) == 0 {
+		c.binding = bindingMethods
 	}
 	for _, secret := range config.Secrets {
 		c.digests = append(c.digests, sha256.Sum256([]byte(secret)))

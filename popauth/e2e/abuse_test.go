@@ -164,6 +164,9 @@ func (s *server) refusedEndpoint(t *testing.T, got answer, since int, w want) {
 	if code := object(t, got.body)["error"]; code != w.code {
 		t.Errorf("got error %v, want %q", code, w.code)
 	}
+	if has := got.header.Get("DPoP-Nonce") != ""; has != w.nonce {
+		t.Errorf("got a DPoP-Nonce: %v, want %v", has, w.nonce)
+	}
 	if has := got.header.Get("WWW-Authenticate") != ""; has != (got.status == http.StatusUnauthorized) {
 		t.Errorf("got status %d with a WWW-Authenticate field: %v", got.status, has)
 	}

@@ -113,8 +113,6 @@ func tokenAbuses() []tokenAbuse {
 		{name: "T09 scope over 4 KiB", form: map[string]string{"scope": strings.Repeat("reports:read ", 400)}, want: want{400, "invalid_scope", oauth.ScopeInvalid, false, ""}},
 		{name: "resource of another audience", form: map[string]string{"resource": "https://elsewhere.example.com"}, want: want{400, "invalid_target", oauth.TargetInvalid, false, ""}},
 		{name: "no key where one is required", form: map[string]string{"cnf_key": "-"}, want: invalidRequest(oauth.ConfirmationKeyRequired)},
-		{name: "a DPoP field", fields: append(reports, "Dpop", marker), want: want{400, "invalid_dpop_proof", oauth.ProofUnsupported, false, ""}},
-		{name: "an empty DPoP field", fields: append(reports, "Dpop", ""), want: want{400, "invalid_dpop_proof", oauth.ProofUnsupported, false, ""}},
 	}
 	for name, id := range map[string]string{"NUL": "re\x00ports", "CRLF": "re\r\nports", "10 KB": strings.Repeat("r", 10<<10), "invalid UTF-8": "re\xffports"} {
 		table = append(table,

@@ -368,6 +368,9 @@ func reasonTable() string {
 		if rule.Code != "" {
 			code = "`" + rule.Code + "`"
 		}
+		if rule.EndpointCode != "" {
+			code += ", endpoints: `" + rule.EndpointCode + "`"
+		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", reason, status(rule.API), status(rule.Endpoint), code, rule.Text)
 	}
 	return b.String()

@@ -15,13 +15,12 @@ const clientCredentials = "client_credentials"
 
 // clientCredentials is the client credentials grant (RFC 6749 §4.4): a client
 // acts for itself.
-func (i *Issuer) clientCredentials(ctx context.Context, a client.Authentication, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
-	c := a.Client
+func (i *Issuer) clientCredentials(ctx context.Context, r Request, b *binding) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+	c, f := r.Client, r.Form
 	if !c.MayUse(clientCredentials) {
 		return nil, nil, &oauth.Refusal{Reason: oauth.GrantUnauthorized, Option: "grants"}
 	}
-	confirmation, refusal := i.confirmation(c, f)
-	if refusal != nil {
+	if refusal := i.bind(r, b); refusal != nil {
 		return nil, nil, refusal
 	}
 	scope, refusal := grantedScope(c, f)
@@ -32,9 +31,7 @@ func (i *Issuer) clientCredentials(ctx context.Context, a client.Authentication,
 	if refusal != nil {
 		return nil, nil, refusal
 	}
-	// the last check: a request that is refused for anything else must not
-	// have used up the assertion
-	if refusal := a.Consume(ctx); refusal != nil {
+	if refusal := i.spend(ctx, r, b); refusal != nil {
 		return nil, nil, refusal
 	}
 	token, claims, refusal := i.Tokens.Mint(ctx, accesstoken.Grant{
@@ -44,7 +41,7 @@ func (i *Issuer) clientCredentials(ctx context.Context, a client.Authentication,
 		Subject:      c.ID(),
 		Audience:     audience,
 		Scope:        scope,
-		Confirmation: confirmation,
+		Confirmation: b.confirmation,
 		Opaque:       i.opaqueFor(c),
 	})
 	if refusal != nil {

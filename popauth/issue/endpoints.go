@@ -23,6 +23,9 @@ type Endpoint struct {
 	// Path is the path on the issuer's host, to be compared byte for byte.
 	Path string
 
+	// URL is where clients reach it: the issuer's host and Path.
+	URL string
+
 	// Methods are the methods that are allowed there.
 	Methods []string
 }
@@ -36,16 +39,16 @@ const wellKnown = "/.well-known/oauth-authorization-server"
 // /oauth2/revoke and /oauth2/jwks, and metadata has its place by RFC 8414.
 // Whether the URL may be plain HTTP is for the caller to judge.
 func Endpoints(issuerURL string, paths map[string]string) ([]Endpoint, error) {
-	_, base, err := split(issuerURL)
+	origin, base, err := split(issuerURL)
 	if err != nil {
 		return nil, err
 	}
 	read := []string{http.MethodGet, http.MethodHead}
 	endpoints := []Endpoint{
-		{"token", cmp.Or(paths["token"], "/oauth2/token"), []string{http.MethodPost}},
-		{"introspect", cmp.Or(paths["introspect"], "/oauth2/introspect"), []string{http.MethodPost}},
-		{"revoke", cmp.Or(paths["revoke"], "/oauth2/revoke"), []string{http.MethodPost}},
-		{"jwks", cmp.Or(paths["jwks"], "/oauth2/jwks"), read},
+		{Name: "token", Path: cmp.Or(paths["token"], "/oauth2/token"), Methods: []string{http.MethodPost}},
+		{Name: "introspect", Path: cmp.Or(paths["introspect"], "/oauth2/introspect"), Methods: []string{http.MethodPost}},
+		{Name: "revoke", Path: cmp.Or(paths["revoke"], "/oauth2/revoke"), Methods: []string{http.MethodPost}},
+		{Name: "jwks", Path: cmp.Or(paths["jwks"], "/oauth2/jwks"), Methods: read},
 	}
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		if !slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Name == name }) {
@@ -58,10 +61,11 @@ func Endpoints(issuerURL string, paths map[string]string) ([]Endpoint, error) {
 		}
 		endpoints[n].Path = base + e.Path
 	}
-	endpoints = append(endpoints, Endpoint{"metadata", wellKnown + base, read})
+	endpoints = append(endpoints, Endpoint{Name: "metadata", Path: wellKnown + base, Methods: read})
 
 	taken := map[string]string{}
-	for _, e := range endpoints {
+	for n, e := range endpoints {
+		endpoints[n].URL = origin + e.Path
 		if other, ok := taken[e.Path]; ok {
 			return nil, fmt.Errorf("the endpoints %s and %s have the same path %q", other, e.Name, e.Path)
 		}

@@ -129,7 +129,8 @@ func TestMetadataDocument(t *testing.T) {
 		`"introspection_endpoint_auth_methods_supported":["client_secret_basic","private_key_jwt"],` +
 		`"introspection_endpoint_auth_signing_alg_values_supported":["ES256","PS256"],` +
 		`"revocation_endpoint_auth_methods_supported":["client_secret_basic","private_key_jwt"],` +
-		`"revocation_endpoint_auth_signing_alg_values_supported":["ES256","PS256"]}`
+		`"revocation_endpoint_auth_signing_alg_values_supported":["ES256","PS256"],` +
+		`"dpop_signing_alg_values_supported":["ES256","ES384","Ed25519","EdDSA","PS256","PS384","PS512","RS256","RS384","RS512"]}`
 	if string(got) != want {
 		t.Errorf("Metadata\n got %s\nwant %s", got, want)
 	}

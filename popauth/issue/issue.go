@@ -5,9 +5,10 @@
 // takes tokens back, and describes its endpoints (RFC 6749, RFC 7009, RFC 8414,
 // RFC 8707).
 //
-// It does not authenticate clients, read forms or write HTTP responses. It
-// takes a cnf_key from an authenticated client without a proof of possession:
-// a client that names somebody else's key gets a token that it can't use.
+// It does not authenticate clients, read forms or write HTTP responses. Unless
+// a client is to prove its key, it takes a cnf_key from an authenticated client
+// without a proof of possession: a client that names somebody else's key gets a
+// token that it can't use.
 package issue
 
 import (
@@ -17,6 +18,7 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
 	"github.com/popauth/caddy-popauth/popauth/client"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
+	"github.com/popauth/caddy-popauth/popauth/replay"
 )
 
 // Issuer is one authorization server. It is safe for concurrent use once its
@@ -39,20 +41,77 @@ type Issuer struct {
 	// ConfirmByThumbprint binds a token to the thumbprint of the key
 	// (cnf.jkt) instead of the key itself (cnf.jwk).
 	ConfirmByThumbprint bool
+
+	// TokenURL is the htu that proofs must have: the URL of the token endpoint
+	// beneath the issuer's, as dpop.Normalize returns it. Empty: no proof
+	// passes.
+	TokenURL string
+
+	// Freshness says how the time of a proof is judged.
+	Freshness replay.Policy
+
+	// OfferNonces adds a nonce to every refusal of a proof, and to an answer
+	// once the nonce of the proof is half used up. Without it, only refusals
+	// that ask for a nonce carry one.
+	OfferNonces bool
+
+	// Memory keeps proofs from passing twice. Required.
+	Memory *replay.Memory
 }
 
-// Token answers the token request of a client that has been authenticated,
-// and uses up its authentication. The claims are those of the new token, for
-// the log.
-func (i *Issuer) Token(ctx context.Context, a client.Authentication, h http.Header, f oauth.Form) (*Response, *accesstoken.Claims, *oauth.Refusal) {
-	if refusal := refuseProof(h); refusal != nil {
-		return nil, nil, refusal
+// Request is a token request of a client that has been authenticated.
+type Request struct {
+	// Client is the client, Consume uses up what it has authenticated with. It
+	// is called when all else has been found right, just before the token is
+	// made. Both are required: without Consume there is no token.
+	Client  *client.Client
+	Consume func(context.Context) *oauth.Refusal
+
+	Header http.Header
+	Form   oauth.Form
+}
+
+// Outcome is what became of a token request.
+type Outcome struct {
+	// Refusal is why there is no token; nil: there is one.
+	Refusal *oauth.Refusal
+
+	// Response is the answer, Claims are those of the new token, for the log.
+	Response *Response
+	Claims   *accesstoken.Claims
+
+	// Thumbprint is that of the key to which the token is bound, or would have
+	// been, once one is known. Beside a refusal it may be a key that the client
+	// only claims to hold.
+	Thumbprint string
+
+	// Nonce is for the DPoP-Nonce field of the answer; empty: there is none.
+	Nonce string
+}
+
+// Token answers the token request of a client that has been authenticated.
+//
+// The order is part of the contract: what can be used up (the proof, then what
+// the client has authenticated with) is used up last, just before the token is
+// made, so that a request that is refused never spends anything.
+func (i *Issuer) Token(ctx context.Context, r Request) Outcome {
+	var o Outcome
+	var b binding
+	o.Response, o.Claims, o.Refusal = i.grant(ctx, r, &b)
+	o.Thumbprint = b.thumbprint
+	if i.offersNonce(o.Refusal, b) {
+		o.Nonce = i.Memory.Nonce()
 	}
-	switch f.Get("grant_type") {
+	return o
+}
+
+// grant calls the grant that was asked for, which fills b as far as it gets.
+func (i *Issuer) grant(ctx context.Context, r Request, b *binding) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+	switch r.Form.Get("grant_type") {
 	case "":
 		return nil, nil, oauth.Refuse(oauth.ParameterMissing, "grant_type")
 	case clientCredentials:
-		return i.clientCredentials(ctx, a, f)
+		return i.clientCredentials(ctx, r, b)
 	}
 	return nil, nil, oauth.Refuse(oauth.GrantUnsupported, "")
 }

@@ -96,6 +96,18 @@ func cnfKey(t *testing.T, name string) string {
 	return base64.StdEncoding.EncodeToString(object)
 }
 
+// by is a request of a client without a proof.
+func by(a client.Authentication, f oauth.Form) Request {
+	return Request{Client: a.Client, Consume: a.Consume, Form: f}
+}
+
+// ask is Token for tests that look at what every answer has.
+func ask(t *testing.T, i *Issuer, r Request) (*Response, *accesstoken.Claims, *oauth.Refusal) {
+	t.Helper()
+	o := i.Token(t.Context(), r)
+	return o.Response, o.Claims, o.Refusal
+}
+
 // form is a good request; nil deletes.
 func form(t *testing.T, changes map[string][]string) oauth.Form {
 	t.Helper()
@@ -106,49 +118,43 @@ func form(t *testing.T, changes map[string][]string) oauth.Form {
 
 func TestTokenRefuses(t *testing.T) {
 	t.Parallel()
-	proof := http.Header{"Dpop": {"eyJ.eyJ.AA"}}
 	noGrant := reports()
 	noGrant.Grants = []string{}
 	noGrant.Introspect = &client.Introspect{}
 	for name, test := range map[string]struct {
 		client client.Config
-		header http.Header
 		form   map[string][]string
 		want   oauth.Reason
 	}{
-		"no grant_type":                    {reports(), nil, map[string][]string{"grant_type": nil}, oauth.ParameterMissing},
-		"grant_type empty":                 {reports(), nil, map[string][]string{"grant_type": {""}}, oauth.ParameterMissing},
-		"grant_type password":              {reports(), nil, map[string][]string{"grant_type": {"password"}}, oauth.GrantUnsupported},
-		"grant_type in another case":       {reports(), nil, map[string][]string{"grant_type": {"Client_Credentials"}}, oauth.GrantUnsupported},
-		"a client without the grant":       {noGrant, nil, nil, oauth.GrantUnauthorized},
-		"a DPoP proof":                     {reports(), proof, nil, oauth.ProofUnsupported},
-		"a DPoP proof and no cnf_key":      {reports(), proof, map[string][]string{"cnf_key": nil}, oauth.ProofUnsupported},
-		"an empty DPoP field":              {reports(), http.Header{"Dpop": {""}}, nil, oauth.ProofUnsupported},
-		"a DPoP proof without the grant":   {noGrant, proof, nil, oauth.ProofUnsupported},
-		"no cnf_key":                       {reports(), nil, map[string][]string{"cnf_key": nil}, oauth.ConfirmationKeyRequired},
-		"cnf_key empty":                    {reports(), nil, map[string][]string{"cnf_key": {""}}, oauth.ConfirmationKeyRequired},
-		"cnf_key blank":                    {reports(), nil, map[string][]string{"cnf_key": {"  "}}, oauth.ConfirmationKeyInvalid},
-		"cnf_key broken":                   {reports(), nil, map[string][]string{"cnf_key": {"e30="}}, oauth.ConfirmationKeyInvalid},
-		"cnf_key against the key policy":   {reports(), nil, map[string][]string{"cnf_key": {cnfKey(t, "rsa1024")}}, oauth.ConfirmationKeyInvalid},
-		"a scope too many":                 {reports(), nil, map[string][]string{"scope": {"read delete"}}, oauth.ScopeInvalid},
-		"a scope in another case":          {reports(), nil, map[string][]string{"scope": {"Read"}}, oauth.ScopeInvalid},
-		"two blanks in scope":              {reports(), nil, map[string][]string{"scope": {"read  write"}}, oauth.ScopeInvalid},
-		"a blank before scope":             {reports(), nil, map[string][]string{"scope": {" read"}}, oauth.ScopeInvalid},
-		"a tab in scope":                   {reports(), nil, map[string][]string{"scope": {"read\twrite"}}, oauth.ScopeInvalid},
-		"a quotation mark in scope":        {reports(), nil, map[string][]string{"scope": {`"read"`}}, oauth.ScopeInvalid},
-		"a scope beyond 4 KiB":             {reports(), nil, map[string][]string{"scope": {strings.Repeat("read ", 819) + "read"}}, oauth.ScopeInvalid},
-		"a resource of others":             {reports(), nil, map[string][]string{"resource": {"https://other.example.com"}}, oauth.TargetInvalid},
-		"one of two resources of others":   {reports(), nil, map[string][]string{"resource": {"urn:billing", "https://other.example.com"}}, oauth.TargetInvalid},
-		"a resource with a slash more":     {reports(), nil, map[string][]string{"resource": {"https://api.example.com/"}}, oauth.TargetInvalid},
-		"a resource with a fragment":       {reports(), nil, map[string][]string{"resource": {"https://api.example.com#x"}}, oauth.TargetInvalid},
-		"a resource with an empty one":     {reports(), nil, map[string][]string{"resource": {"https://api.example.com#"}}, oauth.TargetInvalid},
-		"a resource that is no URI":        {reports(), nil, map[string][]string{"resource": {"plain"}}, oauth.TargetInvalid},
-		"a resource that is no URL at all": {reports(), nil, map[string][]string{"resource": {"https://%zz"}}, oauth.TargetInvalid},
+		"no grant_type":                    {reports(), map[string][]string{"grant_type": nil}, oauth.ParameterMissing},
+		"grant_type empty":                 {reports(), map[string][]string{"grant_type": {""}}, oauth.ParameterMissing},
+		"grant_type password":              {reports(), map[string][]string{"grant_type": {"password"}}, oauth.GrantUnsupported},
+		"grant_type in another case":       {reports(), map[string][]string{"grant_type": {"Client_Credentials"}}, oauth.GrantUnsupported},
+		"a client without the grant":       {noGrant, nil, oauth.GrantUnauthorized},
+		"no cnf_key":                       {reports(), map[string][]string{"cnf_key": nil}, oauth.ConfirmationKeyRequired},
+		"cnf_key empty":                    {reports(), map[string][]string{"cnf_key": {""}}, oauth.ConfirmationKeyRequired},
+		"cnf_key blank":                    {reports(), map[string][]string{"cnf_key": {"  "}}, oauth.ConfirmationKeyInvalid},
+		"cnf_key broken":                   {reports(), map[string][]string{"cnf_key": {"e30="}}, oauth.ConfirmationKeyInvalid},
+		"cnf_key against the key policy":   {reports(), map[string][]string{"cnf_key": {cnfKey(t, "rsa1024")}}, oauth.ConfirmationKeyInvalid},
+		"a scope too many":                 {reports(), map[string][]string{"scope": {"read delete"}}, oauth.ScopeInvalid},
+		"a scope in another case":          {reports(), map[string][]string{"scope": {"Read"}}, oauth.ScopeInvalid},
+		"two blanks in scope":              {reports(), map[string][]string{"scope": {"read  write"}}, oauth.ScopeInvalid},
+		"a blank before scope":             {reports(), map[string][]string{"scope": {" read"}}, oauth.ScopeInvalid},
+		"a tab in scope":                   {reports(), map[string][]string{"scope": {"read\twrite"}}, oauth.ScopeInvalid},
+		"a quotation mark in scope":        {reports(), map[string][]string{"scope": {`"read"`}}, oauth.ScopeInvalid},
+		"a scope beyond 4 KiB":             {reports(), map[string][]string{"scope": {strings.Repeat("read ", 819) + "read"}}, oauth.ScopeInvalid},
+		"a resource of others":             {reports(), map[string][]string{"resource": {"https://other.example.com"}}, oauth.TargetInvalid},
+		"one of two resources of others":   {reports(), map[string][]string{"resource": {"urn:billing", "https://other.example.com"}}, oauth.TargetInvalid},
+		"a resource with a slash more":     {reports(), map[string][]string{"resource": {"https://api.example.com/"}}, oauth.TargetInvalid},
+		"a resource with a fragment":       {reports(), map[string][]string{"resource": {"https://api.example.com#x"}}, oauth.TargetInvalid},
+		"a resource with an empty one":     {reports(), map[string][]string{"resource": {"https://api.example.com#"}}, oauth.TargetInvalid},
+		"a resource that is no URI":        {reports(), map[string][]string{"resource": {"plain"}}, oauth.TargetInvalid},
+		"a resource that is no URL at all": {reports(), map[string][]string{"resource": {"https://%zz"}}, oauth.TargetInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
-			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), test.header, form(t, test.form))
+			response, claims, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, test.form)))
 			if refusal == nil {
 				t.Fatalf("Token = %+v, want %s", response, test.want)
 			}
@@ -190,7 +196,7 @@ func TestTokenBindsToTheKey(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
 			i.ConfirmByThumbprint = test.byThumbprint
-			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), http.Header{}, form(t, test.form))
+			response, claims, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, test.form)))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -233,7 +239,7 @@ func TestTokenFormat(t *testing.T) {
 			config.TokenFormat = test.client
 			i, registry := issuer(t, config)
 			i.Opaque = test.issuer
-			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, nil))
+			response, claims, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, nil)))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -268,7 +274,7 @@ func TestTokenScope(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
-			response, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {test.asked}}))
+			response, claims, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, map[string][]string{"scope": {test.asked}})))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -307,7 +313,7 @@ func TestTokenAudience(t *testing.T) {
 			t.Parallel()
 			i, registry := issuer(t, test.client)
 			i.DefaultAudience = test.dflt
-			_, claims, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"resource": test.asked}))
+			_, claims, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, map[string][]string{"resource": test.asked})))
 			if refusal != nil {
 				t.Fatalf("Token: %v", refusal)
 			}
@@ -326,11 +332,11 @@ func TestTokenIsNeverTooLargeToBeUsed(t *testing.T) {
 		c.Scopes = append(c.Scopes, strings.Repeat("s", 40)+string(rune('a'+n/26))+string(rune('a'+n%26)))
 	}
 	i, registry := issuer(t, c)
-	_, _, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, nil))
+	_, _, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, nil)))
 	if refusal == nil || refusal.Reason != oauth.ScopeInvalid {
 		t.Errorf("Token with 8 KiB of scopes = %v, want %s", refusal, oauth.ScopeInvalid)
 	}
-	response, _, refusal := i.Token(t.Context(), as(t, registry, "reports"), nil, form(t, map[string][]string{"scope": {c.Scopes[0]}}))
+	response, _, refusal := ask(t, i, by(as(t, registry, "reports"), form(t, map[string][]string{"scope": {c.Scopes[0]}})))
 	if refusal != nil {
 		t.Fatalf("Token with one of them: %v", refusal)
 	}

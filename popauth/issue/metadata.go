@@ -5,6 +5,8 @@ package issue
 import (
 	"encoding/json"
 	"slices"
+
+	"github.com/popauth/caddy-popauth/popauth/jws"
 )
 
 // metadata is the document of RFC 8414 §2.
@@ -28,6 +30,9 @@ type metadata struct {
 	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported,omitzero"`
 	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
+
+	// RFC 9449 §5.1: by it, clients know that the token endpoint takes proofs
+	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported,omitempty"`
 }
 
 // Features is what the metadata document tells beyond the endpoints.
@@ -44,8 +49,7 @@ type Features struct {
 
 // Metadata is the metadata document of an issuer with these endpoints.
 func Metadata(issuerURL string, endpoints []Endpoint, features Features) ([]byte, error) {
-	origin, _, err := split(issuerURL)
-	if err != nil {
+	if _, _, err := split(issuerURL); err != nil {
 		return nil, err
 	}
 	methods, algorithms := append([]string{}, features.AuthMethods...), features.AuthAlgorithms
@@ -59,13 +63,14 @@ func Metadata(issuerURL string, endpoints []Endpoint, features Features) ([]byte
 	for _, e := range endpoints {
 		switch e.Name {
 		case "token":
-			m.TokenEndpoint, m.TokenAuthMethods, m.TokenAuthAlgorithms = origin+e.Path, methods, algorithms
+			m.TokenEndpoint, m.TokenAuthMethods, m.TokenAuthAlgorithms = e.URL, methods, algorithms
+			m.ProofAlgorithms = jws.Algorithms
 		case "introspect":
-			m.IntrospectionEndpoint, m.IntrospectionAuthMethods, m.IntrospectionAuthAlgorithms = origin+e.Path, methods, algorithms
+			m.IntrospectionEndpoint, m.IntrospectionAuthMethods, m.IntrospectionAuthAlgorithms = e.URL, methods, algorithms
 		case "revoke":
-			m.RevocationEndpoint, m.RevocationAuthMethods, m.RevocationAuthAlgorithms = origin+e.Path, methods, algorithms
+			m.RevocationEndpoint, m.RevocationAuthMethods, m.RevocationAuthAlgorithms = e.URL, methods, algorithms
 		case "jwks":
-			m.JWKS = origin + e.Path
+			m.JWKS = e.URL
 		}
 	}
 	return json.Marshal(m)

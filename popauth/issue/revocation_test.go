@@ -25,7 +25,7 @@ func two(format string) []client.Config {
 
 func token(t *testing.T, i *Issuer, a client.Authentication) string {
 	t.Helper()
-	response, _, refusal := i.Token(t.Context(), a, nil, form(t, nil))
+	response, _, refusal := ask(t, i, by(a, form(t, nil)))
 	if refusal != nil {
 		t.Fatalf("Token: %v", refusal)
 	}
@@ -139,7 +139,7 @@ func TestStoreOutage(t *testing.T) {
 		sent := oauth.NewForm(map[string][]string{"token": {token(t, i, reports)}})
 
 		state.down = true
-		response, claims, refusal := i.Token(t.Context(), reports, nil, form(t, nil))
+		response, claims, refusal := ask(t, i, by(reports, form(t, nil)))
 		if response != nil || claims != nil || reasonOf(refusal) != oauth.StoreUnavailable {
 			t.Errorf("%s: Token = %v, %v, %v, want %s", format, response, claims, refusal, oauth.StoreUnavailable)
 		}

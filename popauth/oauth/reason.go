@@ -44,7 +44,6 @@ const (
 	NonceStale              Reason = "nonce_stale"
 	NonceUsed               Reason = "nonce_used"
 	Fenced                  Reason = "fenced"
-	ProofUnsupported        Reason = "proof_unsupported"
 	AmbiguousAuthorization  Reason = "ambiguous_authorization"
 	AmbiguousProof          Reason = "ambiguous_proof"
 	AmbiguousTokenInQuery   Reason = "ambiguous_token_in_query"
@@ -75,6 +74,8 @@ const (
 	TargetInvalid           Reason = "target_invalid"
 	ConfirmationKeyInvalid  Reason = "confirmation_key_invalid"
 	ConfirmationKeyRequired Reason = "confirmation_key_required"
+	ConfirmationKeyMismatch Reason = "confirmation_key_mismatch"
+	BindingUnauthorized     Reason = "binding_unauthorized"
 	TokenOfAnotherClient    Reason = "token_of_another_client"
 )
 
@@ -124,6 +125,10 @@ type Rule struct {
 	// Code is the OAuth error code; empty where RFC 6750 §3.1 wants none,
 	// because the request carried no credentials at all.
 	Code string
+
+	// EndpointCode is the code at the endpoints where it is another one than
+	// Code.
+	EndpointCode string
 
 	// Challenge says that pop_auth's answer carries a WWW-Authenticate field.
 	Challenge bool

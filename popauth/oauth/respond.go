@@ -41,7 +41,7 @@ func WriteError(w http.ResponseWriter, r *Refusal, authenticate bool) {
 	body, err := encode(struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
-	}{rule.Code, r.Description()})
+	}{rule.CodeAtEndpoint(), r.Description()})
 	if err != nil {
 		panic("internal error: two strings can't be encoded: " + err.Error())
 	}

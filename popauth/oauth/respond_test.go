@@ -38,6 +38,10 @@ func TestWriteError(t *testing.T) {
 			400, `{"error":"invalid_client","error_description":"client authentication failed"}`, nil,
 		},
 		{
+			"a code of the endpoints", Refuse(AmbiguousProof, ""), false,
+			400, `{"error":"invalid_dpop_proof","error_description":"there must be exactly one DPoP field with one proof"}`, nil,
+		},
+		{
 			"a body that is too large", Refuse(FormTooLarge, ""), false,
 			413, `{"error":"invalid_request","error_description":"the form is too large"}`, nil,
 		},

@@ -3,6 +3,7 @@
 package oauth
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -20,6 +21,10 @@ func (r Reason) Rule() Rule {
 	}
 }
 
+// CodeAtEndpoint is the OAuth error code of the authorization server's
+// endpoints.
+func (r Rule) CodeAtEndpoint() string { return cmp.Or(r.EndpointCode, r.Code) }
+
 // Undecided says that the reason is no verdict: somebody could not answer, or
 // the reason is unknown. Who is asked next, or later, may still say yes.
 func (r Reason) Undecided() bool {
@@ -31,17 +36,18 @@ func (r Reason) Undecided() bool {
 func Reasons() []Reason { return slices.Sorted(maps.Keys(table)) }
 
 // The families of answers. A 401 of pop_auth has exactly one challenge and a
-// nonce, because client libraries retry on nothing else (RFC 9449 §9).
+// nonce, because client libraries retry on nothing else (RFC 9449 §9). The
+// token endpoint answers 400 to a proof it does not take (RFC 9449 §5, §8).
 func token(text string) Rule {
 	return Rule{API: 401, Code: invalidToken, Challenge: true, Nonce: true, Text: text}
 }
 
 func proof(text string) Rule {
-	return Rule{API: 401, Code: invalidDPoPProof, Challenge: true, Nonce: true, Text: text}
+	return Rule{API: 401, Endpoint: 400, Code: invalidDPoPProof, Challenge: true, Nonce: true, Text: text}
 }
 
 func nonce(text string) Rule {
-	return Rule{API: 401, Code: useDPoPNonce, Challenge: true, Nonce: true, Text: text}
+	return Rule{API: 401, Endpoint: 400, Code: useDPoPNonce, Challenge: true, Nonce: true, Text: text}
 }
 
 func ambiguous(text string) Rule {
@@ -81,11 +87,13 @@ var table = map[Reason]Rule{
 
 	ScopeInsufficient: {API: 403, Code: insufficientScope, Challenge: true, Text: "the access token lacks a scope"},
 
-	ProofMissing:          nonce("a proof of possession is needed: sign a DPoP proof with the nonce from the DPoP-Nonce field"),
+	// RFC 9449 §8: the token endpoint says use_dpop_nonce to a proof that lacks
+	// a nonce. A client that sends none has more to mend than a nonce.
+	ProofMissing:          {API: 401, Endpoint: 400, Code: useDPoPNonce, EndpointCode: invalidDPoPProof, Challenge: true, Nonce: true, Text: "a proof of possession is needed: sign a DPoP proof with the nonce from the DPoP-Nonce field"},
 	NonceMissing:          nonce("the proof carries no nonce: sign a new one with the nonce from the DPoP-Nonce field"),
 	NonceInvalid:          nonce("the nonce of the proof was not issued here: sign a new one with the nonce from the DPoP-Nonce field"),
 	NonceStale:            nonce("the nonce of the proof is too old: sign a new one with the nonce from the DPoP-Nonce field"),
-	NonceUsed:             nonce("the nonce of the proof was used before: sign a new one with the nonce from the DPoP-Nonce field"),
+	NonceUsed:             {API: 401, Code: useDPoPNonce, Challenge: true, Nonce: true, Text: "the nonce of the proof was used before: sign a new one with the nonce from the DPoP-Nonce field"},
 	ProofExpired:          nonce("the iat of the proof is too old: sign a new one with the nonce from the DPoP-Nonce field"),
 	ProofFromFuture:       nonce("the iat of the proof is in the future: sign a new one with the nonce from the DPoP-Nonce field"),
 	Fenced:                nonce("proofs without a nonce are not accepted just now: sign a new one with the nonce from the DPoP-Nonce field"),
@@ -95,17 +103,13 @@ var table = map[Reason]Rule{
 	ProofKeyInvalid:       proof("the jwk of the DPoP proof is not acceptable"),
 	ProofMethodMismatch:   proof("the htm of the DPoP proof is not the method of this request"),
 	ProofURLMismatch:      proof("the htu of the DPoP proof is not the URL of this request"),
-	ProofTokenMismatch:    proof("the ath of the DPoP proof is not the hash of the access token"),
+	ProofTokenMismatch:    {API: 401, Code: invalidDPoPProof, Challenge: true, Nonce: true, Text: "the ath of the DPoP proof is not the hash of the access token"},
 	ProofSignatureInvalid: proof("the signature of the DPoP proof is not valid"),
 	ProofReplayed:         proof("the DPoP proof was used before: make a new one for every request, also for a retry"),
 	ProofKeyMismatch:      token("the DPoP proof is signed by another key than the one the access token is bound to"),
 
-	// RFC 9449 §5: a DPoP field that we can't judge must not be ignored, or
-	// the client would believe that its token is bound.
-	ProofUnsupported: {Endpoint: 400, Code: invalidDPoPProof, Text: "DPoP proofs are not taken at this endpoint: send the key as cnf_key"},
-
 	AmbiguousAuthorization: ambiguous("there must be exactly one Authorization field with a scheme and one token"),
-	AmbiguousProof:         ambiguous("there must be exactly one DPoP field with one proof"),
+	AmbiguousProof:         {API: 400, Endpoint: 400, Code: invalidRequest, EndpointCode: invalidDPoPProof, Challenge: true, Text: "there must be exactly one DPoP field with one proof"},
 	AmbiguousTokenInQuery:  ambiguous("access tokens are not taken from the query"),
 	AmbiguousMethod:        ambiguous("the method is a standard one in the wrong letter case"),
 	AmbiguousTarget:        ambiguous("the request target can be read in several ways"),
@@ -118,8 +122,8 @@ var table = map[Reason]Rule{
 
 	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),
 	StoreUnavailable:    unavailable(Error, "the store cannot answer just now"),
-	ReplayGuardFull:     {API: 503, Code: temporarilyUnavailable, Retry: true, Level: Error, Text: "no further proof can be remembered just now"},
-	ReplayShareExceeded: {API: 429, Code: temporarilyUnavailable, Retry: true, Text: "this key has used too many proofs"},
+	ReplayGuardFull:     unavailable(Error, "no further proof can be remembered just now"),
+	ReplayShareExceeded: {API: 429, Endpoint: 429, Code: temporarilyUnavailable, Retry: true, Text: "this key has used too many proofs"},
 
 	MethodNotAllowed:  endpoint(405, invalidRequest, "the method is not allowed here"),
 	ContentTypeWrong:  request("the body must be application/x-www-form-urlencoded"),
@@ -137,7 +141,9 @@ var table = map[Reason]Rule{
 	ClientUnauthenticated: endpoint(401, invalidClient, "client authentication failed"),
 
 	ConfirmationKeyInvalid:  request("Invalid cnf_key parameter"),
-	ConfirmationKeyRequired: request("the client must bind its tokens to a key: send its public key as cnf_key"),
+	ConfirmationKeyRequired: request("the client must bind its tokens to a key"),
+	ConfirmationKeyMismatch: request("the DPoP proof is signed by another key than the one in cnf_key"),
+	BindingUnauthorized:     request("the client may not bind its tokens in this way"),
 
 	TokenOfAnotherClient: endpoint(400, unauthorizedClient, "the token was issued to another client"),
 }

@@ -98,6 +98,9 @@ func TestRulesAreWhole(t *testing.T) {
 			if rule.Code != "" && !snake.MatchString(rule.Code) {
 				t.Errorf("code %q is not in snake_case", rule.Code)
 			}
+			if code := rule.EndpointCode; code != "" && (!snake.MatchString(code) || code == rule.Code || rule.API == 0 || rule.Endpoint == 0) {
+				t.Errorf("code %q at the endpoints, %q elsewhere, with status %d, %d", code, rule.Code, rule.API, rule.Endpoint)
+			}
 			if rule.API == http.StatusUnauthorized && !(rule.Challenge && rule.Nonce) {
 				t.Error("a 401 without a challenge or a nonce: client libraries would not retry")
 			}
