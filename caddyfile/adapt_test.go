@@ -97,6 +97,7 @@ func TestGoldensProvision(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("AUDIENCE", "https://files.example.com")
+	t.Setenv("PUBLIC_URL", "https://api.example.org")
 	t.Setenv("REPORTS_SECRET", "correct horse battery staple")
 	t.Setenv("REPORTS_SECRET_2", "staple battery horse correct")
 	t.Setenv("GATEWAY_SECRET", "horse staple correct battery")

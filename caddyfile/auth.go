@@ -34,6 +34,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		choice("nonce <required|single_use|off>", &a.Nonce),
 		duration("proof_max_age <duration>", &a.ProofMaxAge),
 		duration("clock_skew <duration>", &a.ClockSkew),
+		list("public_url <url...>", &a.PublicURLs),
 		choice("upstream_token <bearer|keep|strip>", &a.UpstreamToken),
 		flag("allow_encoded_slashes", &a.AllowEncodedSlashes),
 		flag("allow_unbound_tokens", &a.AllowUnboundTokens),

@@ -60,7 +60,8 @@ type App struct {
 	stores  map[storeKey]*handle // to which references are held; guards Cleanup
 
 	mu           sync.Mutex
-	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers and issuers
+	maxAge, skew time.Duration        // largest proof_max_age and clock_skew of all handlers and issuers
+	sites        map[*Auth]*siteHosts // of the handlers that believe the Host field
 }
 
 // CaddyModule returns the Caddy module information.
@@ -124,8 +125,12 @@ func (a *App) store(b Backend) (*handle, error) {
 // Start applies what only holds for a config that is used: the shared memory
 // learns the capacity and the windows, the stores are opened, and the signing
 // keys are looked after. A config that is merely validated, or fails to load,
-// changes nothing. A store that can't be opened refuses the config.
+// changes nothing. A store that can't be opened refuses the config, and so does
+// a pop_auth that any Host may reach.
 func (a *App) Start() error {
+	if err := a.findSites(); err != nil {
+		return err
+	}
 	for key, h := range a.stores {
 		h.adopt(a.host)
 		if _, err := h.ready(a.ctx); err != nil {

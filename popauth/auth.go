@@ -73,6 +73,15 @@ type Auth struct {
 	// be. Default: 1m.
 	ClockSkew caddy.Duration `json:"clock_skew,omitempty"`
 
+	// How clients reach this site: one or more URLs such as
+	// `https://api.example.com`, of which a proof must name one. A path in it
+	// is put in front of the path of the request, for a proxy in front that
+	// strips a prefix. The Host field and what proxies say of the original
+	// host are then not looked at. Without it, scheme and host are those of
+	// the request, or those that a proxy in the server's `trusted_proxies`
+	// names, and the site must have a host matcher. Accepts placeholders.
+	PublicURLs []string `json:"public_urls,omitempty"`
+
 	// What the handlers behind see of the credentials. In each case the
 	// `DPoP` field is removed. `bearer`: the token with the scheme Bearer.
 	// `keep`: the Authorization field as it came. `strip`: no Authorization
@@ -87,8 +96,10 @@ type Auth struct {
 	// use. Bound tokens must still be proven.
 	AllowUnboundTokens bool `json:"allow_unbound_tokens,omitempty"`
 
-	policy enforce.Policy
-	logger *zap.Logger
+	policy     enforce.Policy
+	publicURLs []string   // resolved
+	site       *siteHosts // where it stands; nil if publicURLs say how clients reach it
+	logger     *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -120,6 +131,9 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	if a.policy.Freshness.Mode == replay.Off {
 		app.observeWindow(time.Duration(a.ProofMaxAge), time.Duration(a.ClockSkew))
 	}
+	if len(a.publicURLs) == 0 {
+		a.site = app.newSiteHosts(a)
+	}
 	return nil
 }
 
@@ -138,6 +152,9 @@ func (a *Auth) resolve(issuers []*Issuer) error {
 	}
 	scopes, err := resolveAll("scope", a.Scopes)
 	if err != nil {
+		return err
+	}
+	if a.publicURLs, err = resolveAll("public_url", a.PublicURLs); err != nil {
 		return err
 	}
 	if a.ProofMaxAge == 0 {
@@ -192,6 +209,11 @@ func (a *Auth) Validate() error {
 	if len(a.policy.Audience) == 0 {
 		return fmt.Errorf("pop_auth: there is no audience to compare with the token's")
 	}
+	for _, raw := range a.publicURLs {
+		if err := checkPublicURL(raw); err != nil {
+			return fmt.Errorf("pop_auth: %w", err)
+		}
+	}
 	for _, scope := range a.policy.Scopes {
 		if !oauth.ValidScopeToken(scope) {
 			return fmt.Errorf("pop_auth: %q is not a scope (RFC 6749 section 3.3)", scope)
@@ -245,13 +267,21 @@ func (a *Auth) judge(r *http.Request) enforce.Verdict {
 	if refusal := transportRefusal(r); refusal != nil {
 		return enforce.Verdict{Refusal: refusal}
 	}
+	origins, refusal := a.origins(r)
+	if refusal != nil {
+		return enforce.Verdict{Refusal: refusal}
+	}
 	method, target := originalTarget(r)
-	return enforce.Check(r.Context(), enforce.Request{
+	verdict := enforce.Check(r.Context(), enforce.Request{
 		Method:  method,
 		Target:  target,
-		Origins: origins(r),
+		Origins: origins,
 		Header:  r.Header,
 	}, a.policy)
+	if verdict.Refusal != nil && verdict.Refusal.Reason == oauth.ProofURLMismatch {
+		a.explainURL(r, verdict.Refusal)
+	}
+	return verdict
 }
 
 // refuse sets the header fields of a refusal, logs it and returns it as an
@@ -279,6 +309,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Ve
 // the form the API behind expects. A proof must not travel on: whoever reads
 // the upstream's logs could try it elsewhere.
 func (a *Auth) prepareUpstream(r *http.Request, token string) {
+	settleConnection(r.Header)
 	r.Header.Del("DPoP")
 	switch a.UpstreamToken {
 	case upstreamKeep:

@@ -30,25 +30,48 @@ func originalPath(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-// origins is the scheme and host under which the client reached this server, as
-// reverse_proxy derives them: from the X-Forwarded fields of a trusted proxy,
-// else from the connection and the Host field. {http.request.scheme} would not
-// do, since it knows only the connection.
+// origins are the URLs at which clients reach this site: those that the
+// operator has given, or else the origin of the request. A refusal says that
+// there is no telling yet.
+func (a *Auth) origins(r *http.Request) ([]string, *oauth.Refusal) {
+	if a.site == nil {
+		return a.publicURLs, nil
+	}
+	if !a.site.started() {
+		return nil, oauth.Refuse(oauth.Starting, "")
+	}
+	origin, host := requestOrigin(r)
+	// a matcher has let in r.Host, and nothing else
+	if origin == "" || !strings.EqualFold(host, r.Host) && !a.site.has(r, host) {
+		return nil, nil
+	}
+	return []string{origin}, nil
+}
+
+// requestOrigin is the scheme and host under which the client reached this
+// server, as reverse_proxy derives them: from the X-Forwarded fields of a
+// trusted proxy, else from the connection and the Host field.
+// {http.request.scheme} would not do, since it knows only the connection.
 //
-// There is none if these are not a scheme and a host and nothing more: a proxy
-// that passes on what it was sent would let the client choose what its proof is
-// compared with.
-func origins(r *http.Request) []string {
+// The origin is empty if these are not a scheme and a host and nothing more: a
+// proxy that passes on what it was sent would let the client choose what its
+// proof is compared with.
+func requestOrigin(r *http.Request) (origin, host string) {
 	scheme, host := scheme(r), r.Host
 	if fromTrustedProxy(r) {
 		if v := lastValue(r, "X-Forwarded-Host"); v != "" {
 			host = v
 		}
 	}
+	return joinOrigin(scheme, host), host
+}
+
+// joinOrigin is empty if one of the two is not what it should be.
+func joinOrigin(scheme, host string) string {
 	if scheme == "" || host == "" || strings.ContainsAny(host, "/\\?#@,; \t") {
-		return nil
+		return ""
 	}
-	return []string{scheme + "://" + host}
+	return scheme + "://" + host
 }
 
 // scheme is http or https, or empty if a trusted proxy says something else.
@@ -83,10 +106,11 @@ func transportRefusal(r *http.Request) *oauth.Refusal {
 	if r.TLS != nil || scheme(r) == "https" || fromLoopback(r) {
 		return nil
 	}
-	return &oauth.Refusal{
-		Reason: oauth.InsecureTransport, Expected: "https", Got: "http",
-		Hint: "if a proxy in front of this server ends TLS, name it in trusted_proxies and let it send X-Forwarded-Proto",
+	hint := "if a proxy in front of this server ends TLS, let it send X-Forwarded-Proto: https"
+	if !fromTrustedProxy(r) {
+		hint += ", and trust it: " + trustLine(r)
 	}
+	return &oauth.Refusal{Reason: oauth.InsecureTransport, Expected: "https", Got: "http", Hint: hint}
 }
 
 // hostRefusal refuses a request with a Host field beside another authority.

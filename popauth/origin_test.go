@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -86,7 +85,7 @@ func TestOrigin(t *testing.T) {
 				r.Header = tt.header
 			}
 			x := begin(r).as(tt.peer, tt.trusted)
-			if got := strings.Join(origins(x.r), " "); got != tt.want {
+			if got, _ := requestOrigin(x.r); got != tt.want {
 				t.Errorf("got origin %q, want %q", got, tt.want)
 			}
 			refusal := transportRefusal(x.r)

@@ -236,9 +236,7 @@ func TestStartConfiguresTheMemory(t *testing.T) {
 		`{"nonce":"off","proof_max_age":"1m","clock_skew":"30s"}`, `{"nonce":"off","proof_max_age":"10m","clock_skew":"1s"}`,
 		`{"proof_max_age":"2h","clock_skew":"1h"}`, // which do not count
 	} {
-		if _, err := s.load("http.handlers.pop_auth", config); err != nil {
-			t.Fatal(err)
-		}
+		s.provisionedAuth(t, config)
 	}
 	policy := replay.Policy{Mode: replay.Off, MaxAge: 10 * time.Minute, Skew: 30 * time.Second}
 	judge := func(p replay.Policy) oauth.Reason {

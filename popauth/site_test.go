@@ -180,6 +180,11 @@ func (s *site) provisionedAuth(t testing.TB, config string) *Auth {
 	}
 	a := mod.(*Auth)
 	a.logger = s.logger
+	// there are no routes around it
+	if a.site != nil {
+		a.site.hosts.Store(&caddyhttp.MatchHost{"*.example.com"})
+		delete(s.app.sites, a)
+	}
 	return a
 }
 

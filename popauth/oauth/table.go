@@ -120,6 +120,7 @@ var table = map[Reason]Rule{
 	EarlyData:              {API: 425, Endpoint: 425, Code: temporarilyUnavailable, Text: "the request came as early data: send it again after the handshake"},
 	InsecureTransport:      {API: 400, Endpoint: 400, Code: invalidRequest, Text: "the request came over plain HTTP"},
 
+	Starting:            {API: 503, Code: temporarilyUnavailable, Retry: true, Text: "the server is just starting"},
 	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),
 	StoreUnavailable:    unavailable(Error, "the store cannot answer just now"),
 	ReplayGuardFull:     unavailable(Error, "no further proof can be remembered just now"),

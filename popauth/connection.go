@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package popauth
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// ofTheConnection are the options that a Connection field may keep: those that
+// say something of the connection itself.
+var ofTheConnection = []string{"close", "keep-alive", "upgrade", "te", "http2-settings"}
+
+// settleConnection takes the fields out that the client's Connection field names,
+// as every intermediary must (RFC 9110 §7.6.1), and their names out of the
+// Connection field. reverse_proxy would do that later, and then delete a field
+// that a handler behind us has set: who sends "Connection: X-User" would reach
+// an upstream that is not told whose request it is.
+//
+// That it names none of our own fields has been judged before.
+func settleConnection(h http.Header) {
+	fields := h.Values("Connection")
+	if len(fields) == 0 {
+		return
+	}
+	var kept []string
+	for _, field := range fields {
+		for name := range strings.SplitSeq(field, ",") {
+			switch name = strings.Trim(name, " \t"); {
+			case name == "":
+			case slices.Contains(ofTheConnection, strings.ToLower(name)):
+				kept = append(kept, name)
+			default:
+				h.Del(name)
+			}
+		}
+	}
+	h.Del("Connection")
+	if len(kept) > 0 {
+		h.Set("Connection", strings.Join(kept, ", "))
+	}
+}
