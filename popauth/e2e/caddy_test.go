@@ -23,6 +23,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 )
 
 // server is a Caddy in a child process, with a folder, a log, an admin socket
@@ -290,31 +293,51 @@ func (s *server) roots(t *testing.T) *x509.CertPool {
 }
 
 // protocols are the versions of HTTP that the tests speak.
-var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
+var protocols = []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"}
 
 // client speaks one version of HTTP to the server, whatever the host is called.
 func (s *server) client(t *testing.T, protocol string) *http.Client {
 	t.Helper()
+	client := &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       startup,
+	}
+	conf := &tls.Config{RootCAs: s.roots(t), MinVersion: tls.VersionTLS12}
+	if protocol == "HTTP/3.0" {
+		transport := overQUIC(conf)
+		t.Cleanup(func() { _ = transport.Close() })
+		client.Transport = transport
+		return client
+	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			_, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+			return new(net.Dialer).DialContext(ctx, network, here(address))
 		},
-		TLSClientConfig:     &tls.Config{RootCAs: s.roots(t), MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     conf,
 		Protocols:           new(http.Protocols),
 		MaxIdleConnsPerHost: 64,
 	}
 	transport.Protocols.SetHTTP1(protocol == "HTTP/1.1")
 	transport.Protocols.SetHTTP2(protocol == "HTTP/2.0")
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       startup,
+	client.Transport = transport
+	return client
+}
+
+// overQUIC speaks HTTP/3 with a server of this machine.
+func overQUIC(conf *tls.Config) *http3.Transport {
+	return &http3.Transport{
+		TLSClientConfig: conf,
+		Dial: func(ctx context.Context, address string, conf *tls.Config, settings *quic.Config) (*quic.Conn, error) {
+			return quic.DialAddrEarly(ctx, here(address), conf, settings)
+		},
 	}
+}
+
+// here is an address with another host, which is this machine.
+func here(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return net.JoinHostPort("127.0.0.1", port)
 }
 
 // lastPort is the port that was found last. Ports are looked for beneath those
