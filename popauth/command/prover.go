@@ -74,21 +74,25 @@ func usualAlgorithm(k *jwk.Key) string {
 	return "RS256"
 }
 
-// prove makes a proof for one request. A nonce is left out when empty.
+// prove makes a proof for one request. A token and a nonce are left out when
+// empty.
 func (p prover) prove(method string, target *url.URL, token, nonce string) (string, error) {
 	// RFC 9449 §4.2: htu is the URL without query and fragment
 	htu := url.URL{Scheme: target.Scheme, Host: target.Host, Path: target.Path, RawPath: target.RawPath}
 	if htu.Path == "" {
 		htu.Path = "/"
 	}
-	proof, err := dpop.Sign(p.signer, p.key, p.alg, dpop.Claims{
-		ID:        rand.Text(),
-		Method:    method,
-		URL:       htu.String(),
-		Nonce:     nonce,
-		TokenHash: dpop.TokenHash(token),
-		IssuedAt:  clock.System.Now(),
-	})
+	claims := dpop.Claims{
+		ID:       rand.Text(),
+		Method:   method,
+		URL:      htu.String(),
+		Nonce:    nonce,
+		IssuedAt: clock.System.Now(),
+	}
+	if token != "" {
+		claims.TokenHash = dpop.TokenHash(token)
+	}
+	proof, err := dpop.Sign(p.signer, p.key, p.alg, claims)
 	if err != nil {
 		return "", fmt.Errorf("signing the proof: %w", err)
 	}

@@ -21,6 +21,7 @@ type tokenOptions struct {
 	key                   string
 	scopes, resources     []string
 	basic, post, raw      bool
+	dpop, cnfKey          bool
 }
 
 func tokenCommand() *cobra.Command {
@@ -31,7 +32,9 @@ func tokenCommand() *cobra.Command {
 		Long: `
 Asks an authorization server for an access token by the client_credentials
 grant and sends the public part of the key along as cnf_key, so that the token
-gets bound to it. Prints the answer, or with --raw the access token alone.
+gets bound to it. With --dpop it sends a DPoP proof by the key instead, or with
+--dpop --cnf-key both; if the server asks for a nonce in the proof, it is asked
+once more. Prints the answer, or with --raw the access token alone.
 
 The secret comes from a file or an environment variable, not from an argument:
 everybody on the machine can read the arguments of a running program.
@@ -51,6 +54,8 @@ everybody on the machine can read the arguments of a running program.
 	f.StringArrayVar(&o.resources, "resource", nil, "The URI of the API that the token is for (RFC 8707); repeatable")
 	f.BoolVar(&o.basic, "basic", false, "Send id and secret in the Authorization field (default)")
 	f.BoolVar(&o.post, "post", false, "Send id and secret in the body")
+	f.BoolVar(&o.cnfKey, "cnf-key", false, "Send the key as cnf_key (default, unless --dpop is given)")
+	f.BoolVar(&o.dpop, "dpop", false, "Send a DPoP proof by the key (RFC 9449)")
 	f.BoolVar(&o.raw, "raw", false, "Print the access token alone")
 	o.wire.flags(cmd)
 	return cmd
@@ -103,7 +108,13 @@ func (o tokenOptions) run(ctx context.Context, t terminal) error {
 	}
 	ask := tokenRequest{
 		endpoint: endpoint, client: o.client, secret: secret, post: o.post,
-		scopes: o.scopes, resources: o.resources, key: p.key,
+		scopes: o.scopes, resources: o.resources,
+	}
+	if o.cnfKey || !o.dpop {
+		ask.key = p.key
+	}
+	if o.dpop {
+		ask.prover = &p
 	}
 	e, err := ask.send(ctx, client)
 	if err != nil {
@@ -113,7 +124,7 @@ func (o tokenOptions) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	warnUnbound(t, token, p)
+	warnUnbound(t, token, p, o.dpop)
 	if o.raw {
 		_, err := fmt.Fprintln(t.out, token)
 		return err
@@ -148,15 +159,19 @@ func (o tokenOptions) secret(t terminal) (string, error) {
 	return secret, nil
 }
 
-// warnUnbound tells of a server that does not know cnf_key: it ignores the
-// parameter, as it must (RFC 6749 §3.2), and the token is an ordinary one.
-func warnUnbound(t terminal, token string, p prover) {
+// warnUnbound tells of a server that does not know cnf_key or DPoP: it ignores
+// them, as it must (RFC 6749 §3.2), and the token is an ordinary one.
+func warnUnbound(t terminal, token string, p prover, proven bool) {
+	means := "the cnf_key parameter"
+	if proven {
+		means = "DPoP"
+	}
 	content, ok := peek(token)
 	switch {
 	case !ok:
 	case !content.bound:
 		t.warn(hint(errors.New("the token is not bound to the key: whoever gets hold of it can use it"),
-			"does the server know the cnf_key parameter?"))
+			"does the server know %s?", means))
 	case content.thumbprint != p.key.Thumbprint():
 		t.warn(errors.New("the token is bound, but not to this key"))
 	}

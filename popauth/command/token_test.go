@@ -11,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/popauth/caddy-popauth/popauth/cnf"
+	"github.com/popauth/caddy-popauth/popauth/dpop"
 	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
 // authorizationServer answers token requests with whatever answer returns.
@@ -136,14 +139,15 @@ func TestTokenExplainsRefusals(t *testing.T) {
 		answer string
 		want   string
 	}{
-		"a wrong secret":        {401, `{"error":"invalid_client","error_description":"client authentication failed"}`, "--post"},
-		"a wrong scope":         {400, `{"error":"invalid_scope"}`, "hint: ask for less with --scope"},
-		"a wrong resource":      {400, `{"error":"invalid_target"}`, "hint: --resource must be"},
-		"a wrong grant":         {400, `{"error":"unauthorized_client"}`, "hint: the client must be allowed"},
-		"text for the terminal": {400, `{"error":"x","error_description":"\u001b[2Jgone"}`, `"\x1b[2Jgone"`},
-		"success without token": {200, `{}`, "no usable access_token"},
-		"success without JSON":  {200, `ok`, "reading the token response"},
-		"a server in trouble":   {503, `<html>`, "error: the answer is 503 Service Unavailable\n"},
+		"a wrong secret":          {401, `{"error":"invalid_client","error_description":"client authentication failed"}`, "--post"},
+		"a wrong scope":           {400, `{"error":"invalid_scope"}`, "hint: ask for less with --scope"},
+		"a wrong resource":        {400, `{"error":"invalid_target"}`, "hint: --resource must be"},
+		"a proof that is lacking": {400, `{"error":"invalid_dpop_proof"}`, "hint: --dpop sends a proof"},
+		"a wrong grant":           {400, `{"error":"unauthorized_client"}`, "hint: the client must be allowed"},
+		"text for the terminal":   {400, `{"error":"x","error_description":"\u001b[2Jgone"}`, `"\x1b[2Jgone"`},
+		"success without token":   {200, `{}`, "no usable access_token"},
+		"success without JSON":    {200, `ok`, "reading the token response"},
+		"a server in trouble":     {503, `<html>`, "error: the answer is 503 Service Unavailable\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -261,4 +265,97 @@ func TestTokenTakesTheSecretFromTheEnvironment(t *testing.T) {
 	if _, stderr, err := pop(t, "", append(args, "POP_TEST_NOTHING")...); err == nil || !strings.Contains(stderr, "is not set") {
 		t.Errorf("error = %v, stderr = %q; want that the variable is not set", err, stderr)
 	}
+}
+
+// TestTokenWithAProof goes to a server that wants a nonce, or does not.
+func TestTokenWithAProof(t *testing.T) {
+	t.Parallel()
+	key := keyFile(t, "ES256")
+	p, err := terminal{err: t.Output()}.readKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := fixture.Load(t, "p256").JWS(t, map[string]any{"alg": "ES256"}, map[string]any{"cnf": map[string]any{"jkt": p.key.Thumbprint()}})
+	for name, c := range map[string]struct {
+		args     []string
+		nonce    string // what the server wants
+		keyToo   bool
+		requests int
+	}{
+		"no nonce wanted":  {[]string{"--dpop"}, "", false, 1},
+		"a nonce wanted":   {[]string{"--dpop"}, "the-nonce", false, 2},
+		"the key besides":  {[]string{"--dpop", "--cnf-key"}, "the-nonce", true, 2},
+		"the key alone":    {[]string{"--cnf-key"}, "", true, 1},
+		"the key, as ever": {nil, "", true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requests := 0
+			var s *httptest.Server
+			s = nonceServer(t, func(r *http.Request, form url.Values) (int, string, string) {
+				requests++
+				if got := form.Get("cnf_key") != ""; got != c.keyToo {
+					t.Errorf("cnf_key is there: %v, want %v", got, c.keyToo)
+				}
+				if want := slices.Contains(c.args, "--dpop"); !want {
+					if r.Header.Get("DPoP") != "" {
+						t.Error("there is a proof")
+					}
+					return 200, "", `{"access_token":"` + bound + `"}`
+				}
+				proof, refusal := dpop.Verify(r.Header.Get("DPoP"), dpop.Want{
+					Thumbprint: p.key.Thumbprint(), NoToken: true, Method: "POST", URLs: []string{s.URL + "/token"},
+					Fresh: func(*dpop.Proof) *oauth.Refusal { return nil },
+				})
+				if refusal != nil {
+					t.Errorf("the proof is refused: %v", refusal)
+					return 500, "", ""
+				}
+				if proof.TokenHash != "" {
+					t.Error("the proof has an ath, but there is no token")
+				}
+				if proof.Nonce != c.nonce {
+					return 400, c.nonce, `{"error":"use_dpop_nonce"}`
+				}
+				return 200, "", `{"access_token":"` + bound + `"}`
+			})
+			args := append([]string{"token", "--url", s.URL + "/token", "--client", "x", "--secret-file", secretFile(t, "s"), "--key", key, "--raw"}, c.args...)
+			stdout, stderr := mustPop(t, args...)
+			if stdout != bound+"\n" || stderr != "" || requests != c.requests {
+				t.Errorf("stdout = %q, stderr = %q after %d requests; want the token, nothing, %d", stdout, stderr, requests, c.requests)
+			}
+		})
+	}
+}
+
+// A server that never likes its own nonces is asked twice, and then told of.
+func TestTokenAnswersADemandForANonceOnce(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	s := nonceServer(t, func(*http.Request, url.Values) (int, string, string) {
+		requests++
+		return 400, "the-nonce", `{"error":"use_dpop_nonce","error_description":"again"}`
+	})
+	_, stderr, err := pop(t, "", "token", "--url", s.URL+"/token", "--client", "x", "--secret-file", secretFile(t, "s"), "--key", keyFile(t, "ES256"), "--dpop")
+	if err == nil || requests != 2 || !strings.Contains(stderr, "use_dpop_nonce") {
+		t.Errorf("got %v and %q after %d requests, want an error after 2", err, stderr, requests)
+	}
+}
+
+// nonceServer is a token endpoint that may send a nonce along.
+func nonceServer(t *testing.T, answer func(r *http.Request, form url.Values) (status int, nonce, text string)) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		status, nonce, text := answer(r, r.PostForm)
+		if nonce != "" {
+			w.Header().Set("DPoP-Nonce", nonce)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+	}))
+	t.Cleanup(s.Close)
+	return s
 }

@@ -66,15 +66,19 @@ type tokenRequest struct {
 	client, secret    string
 	post              bool // id and secret go into the body
 	scopes, resources []string
-	key               *jwk.Key // sent as cnf_key
+	key               *jwk.Key // sent as cnf_key; nil: none is
+	prover            *prover  // makes a DPoP proof; nil: none is sent
 }
 
 func (q tokenRequest) send(ctx context.Context, client *http.Client) (*exchange, error) {
-	key, err := cnfKey(q.key, false)
-	if err != nil {
-		return nil, err
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if q.key != nil {
+		key, err := cnfKey(q.key, false)
+		if err != nil {
+			return nil, err
+		}
+		form.Set("cnf_key", key)
 	}
-	form := url.Values{"grant_type": {"client_credentials"}, "cnf_key": {key}}
 	if len(q.scopes) > 0 {
 		form.Set("scope", strings.Join(q.scopes, " "))
 	}
@@ -87,15 +91,63 @@ func (q tokenRequest) send(ctx context.Context, client *http.Client) (*exchange,
 		form.Set("client_secret", q.secret)
 		basic = nil
 	}
+	if q.prover != nil {
+		return q.sendProven(ctx, client, basic, form)
+	}
 	return postForm(ctx, client, q.endpoint, basic, form)
+}
+
+// sendProven sends the form with a DPoP proof (RFC 9449 §5) and, if the server
+// asks for a nonce, once more with that (§8). A second demand is the caller's
+// to see.
+func (q tokenRequest) sendProven(ctx context.Context, client *http.Client, basic []string, form url.Values) (*exchange, error) {
+	e, err := q.attempt(ctx, client, basic, form, "")
+	if err != nil {
+		return nil, err
+	}
+	nonces := e.response.Header.Values("DPoP-Nonce")
+	if e.response.StatusCode != http.StatusBadRequest || len(nonces) != 1 || nonces[0] == "" {
+		return e, nil
+	}
+	answer, err := strict.ParseObject(e.got, answerLimits)
+	if err != nil {
+		return e, nil // it is told where the answer is read
+	}
+	if code, _ := answer.Text("error"); code != "use_dpop_nonce" {
+		return e, nil
+	}
+	return q.attempt(ctx, client, basic, form, nonces[0])
+}
+
+// attempt sends the form with a fresh proof.
+func (q tokenRequest) attempt(ctx context.Context, client *http.Client, basic []string, form url.Values, nonce string) (*exchange, error) {
+	r, body, err := formRequest(ctx, q.endpoint, basic, form)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := q.prover.prove(r.Method, r.URL, "", nonce)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("DPoP", proof)
+	return trade(client, r, body)
 }
 
 // postForm posts a form to an endpoint of an authorization server, with the
 // id and the secret of a client in the Authorization field if there are any.
 func postForm(ctx context.Context, client *http.Client, endpoint string, basic []string, form url.Values) (*exchange, error) {
-	u, err := target(endpoint)
+	r, body, err := formRequest(ctx, endpoint, basic, form)
 	if err != nil {
 		return nil, err
+	}
+	return trade(client, r, body)
+}
+
+// formRequest is the request of postForm, with its body.
+func formRequest(ctx context.Context, endpoint string, basic []string, form url.Values) (*http.Request, []byte, error) {
+	u, err := target(endpoint)
+	if err != nil {
+		return nil, nil, err
 	}
 	body := []byte(form.Encode())
 	r, err := request(ctx, http.MethodPost, u, http.Header{
@@ -103,13 +155,13 @@ func postForm(ctx context.Context, client *http.Client, endpoint string, basic [
 		"Accept":       {"application/json"},
 	}, body)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(basic) == 2 {
 		// RFC 6749 §2.3.1: both are form-encoded first
 		r.SetBasicAuth(url.QueryEscape(basic[0]), url.QueryEscape(basic[1]))
 	}
-	return trade(client, r, body)
+	return r, body, nil
 }
 
 // readToken takes the access token out of a token response, or says why there
@@ -152,6 +204,10 @@ func tokenRefused(e *exchange, answer strict.Object) error {
 		return hint(err, "the client must be allowed the client_credentials grant")
 	case "invalid_scope":
 		return hint(err, "ask for less with --scope, or let the client have more in the server's configuration")
+	case "invalid_dpop_proof":
+		if e.request.Header.Get("DPoP") == "" {
+			return hint(err, "--dpop sends a proof")
+		}
 	case "invalid_target":
 		return hint(err, "--resource must be one of the client's audiences, letter by letter")
 	}
