@@ -21,6 +21,10 @@ import (
 //	    upstream_token <bearer|keep|strip>
 //	    allow_encoded_slashes
 //	    allow_unbound_tokens
+//	    cors           upstream | <origin...> {
+//	        headers <name...>
+//	        max_age <duration>
+//	    }
 //	}
 //
 // Without an issuer it is the only one there is, or else "default". Lines with a
@@ -38,6 +42,7 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		choice("upstream_token <bearer|keep|strip>", &a.UpstreamToken),
 		flag("allow_encoded_slashes", &a.AllowEncodedSlashes),
 		flag("allow_unbound_tokens", &a.AllowUnboundTokens),
+		corsOption("cors <origin...> | cors upstream", &a.CORS),
 	)
 	return a, err
 }

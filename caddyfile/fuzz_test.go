@@ -90,6 +90,9 @@ func FuzzDirectives(f *testing.F) {
 		"pop_auth {\nallow_unbound_tokens {\n}\n}",
 		"pop_server {\nissuer a\nonly token revoke jwks\n}",
 		"pop_token {\nissuer a\n} nonce",
+		"pop_auth {\ncors upstream\n}",
+		"pop_auth {\ncors a upstream {\n}\n}",
+		"pop_server {\ncors a b {\nheaders c\nmax_age 1h\n}\n}",
 	} {
 		f.Add(seed)
 	}

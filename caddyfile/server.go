@@ -14,6 +14,10 @@ import (
 //	pop_server [<matcher>] {
 //	    issuer <id>
 //	    only   <token|introspect|revoke|jwks|metadata...>
+//	    cors   <origin...> {
+//	        headers <name...>
+//	        max_age <duration>
+//	    }
 //	}
 //
 // Without an issuer it is the only one there is, or else "default". Without
@@ -23,6 +27,7 @@ func parseServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	err := readDirective(h,
 		value("issuer <id>", &s.Issuer),
 		choices("only <token|introspect|revoke|jwks|metadata...>", &s.Only),
+		corsOption("cors <origin...>", &s.CORS),
 	)
 	return s, err
 }
@@ -32,6 +37,7 @@ func parseServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	pop_token [<matcher>] {
 //	    issuer <id>
+//	    cors   <origin...> { ... }
 //	}
 func parseToken(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return parseEndpoint(h, "token")
@@ -42,6 +48,7 @@ func parseToken(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	pop_introspect [<matcher>] {
 //	    issuer <id>
+//	    cors   <origin...> { ... }
 //	}
 func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return parseEndpoint(h, "introspect")
@@ -50,7 +57,10 @@ func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 // parseEndpoint sets up a single endpoint.
 func parseEndpoint(h httpcaddyfile.Helper, name string) (caddyhttp.MiddlewareHandler, error) {
 	s := &popauth.Server{Only: []string{name}}
-	err := readDirective(h, value("issuer <id>", &s.Issuer))
+	err := readDirective(h,
+		value("issuer <id>", &s.Issuer),
+		corsOption("cors <origin...>", &s.CORS),
+	)
 	return s, err
 }
 

@@ -96,6 +96,10 @@ type Auth struct {
 	// use. Bound tokens must still be proven.
 	AllowUnboundTokens bool `json:"allow_unbound_tokens,omitempty"`
 
+	// What scripts of web pages on other origins may do. Default: nothing; a
+	// preflight is then a request like any other.
+	CORS *CORS `json:"cors,omitempty"`
+
 	policy     enforce.Policy
 	publicURLs []string   // resolved
 	site       *siteHosts // where it stands; nil if publicURLs say how clients reach it
@@ -122,6 +126,9 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("pop_auth: %w", err)
 	}
 	if err := a.resolve(issuers); err != nil {
+		return fmt.Errorf("pop_auth: %w", err)
+	}
+	if err := a.CORS.resolve(); err != nil {
 		return fmt.Errorf("pop_auth: %w", err)
 	}
 	for _, iss := range issuers {
@@ -219,6 +226,9 @@ func (a *Auth) Validate() error {
 			return fmt.Errorf("pop_auth: %q is not a scope (RFC 6749 section 3.3)", scope)
 		}
 	}
+	if err := a.CORS.check(); err != nil {
+		return fmt.Errorf("pop_auth: %w", err)
+	}
 	return nil
 }
 
@@ -226,6 +236,9 @@ func (a *Auth) Validate() error {
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	verdict, earlier := caddyhttp.GetVar(r.Context(), verdictVar).(enforce.Verdict)
 	clearIdentity(r)
+	if asked, ok := a.CORS.preflight(r); ok {
+		return a.servePreflight(w, r, next, asked)
+	}
 	if earlier {
 		// possession is proven once per request: the proof is used up, and its
 		// fields are gone. What differs between two blocks is judged again.
@@ -238,23 +251,17 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	setIdentity(r, verdict)
 	if earlier {
-		return next.ServeHTTP(w, r)
+		return serveNext(w, r, next, "", a.CORS)
 	}
 	a.prepareUpstream(r, verdict.Token)
 	// variables can be printed by a placeholder
 	verdict.Token = ""
 	caddyhttp.SetVar(r.Context(), verdictVar, verdict)
-	if !verdict.RenewNonce {
-		return next.ServeHTTP(w, r)
+	nonce := ""
+	if verdict.RenewNonce {
+		nonce = a.policy.Memory.Nonce()
 	}
-	renewing := &nonceWriter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		nonce:                 a.policy.Memory.Nonce(),
-	}
-	err := next.ServeHTTP(renewing, r)
-	// errors and empty answers are written beneath that writer
-	renewing.renew()
-	return err
+	return serveNext(w, r, next, nonce, a.CORS)
 }
 
 // verdictVar is the variable of the request context in which the first
@@ -290,6 +297,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Ve
 	refusal := verdict.Refusal
 	rule := refusal.Reason.Rule()
 	h := w.Header()
+	a.CORS.amend(h, a.CORS.reader(r))
 	h.Set("Cache-Control", "no-store")
 	if challenge := enforce.Challenge(refusal, a.policy); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)

@@ -37,6 +37,10 @@ type Server struct {
 	// `metadata`. Default: all.
 	Only []string `json:"only,omitempty"`
 
+	// What scripts of web pages on other origins may do. Default: nothing; a
+	// preflight is then a request with a method that is not allowed.
+	CORS *CORS `json:"cors,omitempty"`
+
 	issuer *Issuer
 	routes map[string]issue.Endpoint // by path
 	logger *zap.Logger
@@ -65,6 +69,9 @@ func (s *Server) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("pop_server: %w", err)
 	}
+	if err := s.CORS.resolve(); err != nil {
+		return fmt.Errorf("pop_server: %w", err)
+	}
 	s.issuer = issuers[0]
 	s.routes = make(map[string]issue.Endpoint)
 	for _, endpoint := range s.issuer.endpoints {
@@ -75,12 +82,18 @@ func (s *Server) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate checks the names of the endpoints.
+// Validate checks the names of the endpoints and of the origins.
 func (s *Server) Validate() error {
 	for _, name := range s.Only {
 		if _, ok := services[name]; !ok {
 			return fmt.Errorf("pop_server: there is no endpoint %q, expected token, introspect, revoke, jwks or metadata", name)
 		}
+	}
+	if s.CORS != nil && s.CORS.Upstream {
+		return fmt.Errorf("pop_server: cors is upstream, but there is none behind the endpoints: expected origins")
+	}
+	if err := s.CORS.check(); err != nil {
+		return fmt.Errorf("pop_server: %w", err)
 	}
 	return nil
 }
@@ -115,6 +128,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
+	s.CORS.amend(w.Header(), s.CORS.reader(r))
 	failed := s.serve(w, r, method, endpoint)
 	if failed != nil {
 		s.refuse(w, r, endpoint, failed)
@@ -126,6 +140,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, method string, endpoint issue.Endpoint) *failure {
 	if refusal := transportRefusal(r); refusal != nil {
 		return &failure{refusal: refusal}
+	}
+	if asked, ok := s.CORS.preflight(r); ok {
+		return s.servePreflight(w, asked, endpoint)
 	}
 	if !slices.Contains(endpoint.Methods, method) {
 		allow := strings.Join(endpoint.Methods, ", ")

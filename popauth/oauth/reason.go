@@ -55,6 +55,7 @@ const (
 	HeadersTooLarge         Reason = "headers_too_large"
 	EarlyData               Reason = "early_data"
 	InsecureTransport       Reason = "insecure_transport"
+	OriginForbidden         Reason = "origin_forbidden"
 	Starting                Reason = "starting"
 	KeysUnavailable         Reason = "keys_unavailable"
 	StoreUnavailable        Reason = "store_unavailable"

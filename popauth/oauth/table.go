@@ -119,6 +119,7 @@ var table = map[Reason]Rule{
 	HeadersTooLarge:        {API: 431, Code: invalidRequest, Text: "the header fields are too large"},
 	EarlyData:              {API: 425, Endpoint: 425, Code: temporarilyUnavailable, Text: "the request came as early data: send it again after the handshake"},
 	InsecureTransport:      {API: 400, Endpoint: 400, Code: invalidRequest, Text: "the request came over plain HTTP"},
+	OriginForbidden:        {API: 403, Endpoint: 403, Code: invalidRequest, Text: "pages of this origin may not send requests here"},
 
 	Starting:            {API: 503, Code: temporarilyUnavailable, Retry: true, Text: "the server is just starting"},
 	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),

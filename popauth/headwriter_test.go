@@ -17,7 +17,7 @@ import (
 )
 
 // Every way in which a handler may answer, over a real connection.
-func TestNonceWriter(t *testing.T) {
+func TestHeadWriter(t *testing.T) {
 	t.Parallel()
 	controller := http.NewResponseController
 	tests := []struct {
@@ -49,11 +49,11 @@ func TestNonceWriter(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				n := &nonceWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
+				n := &headWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
 				n.Header().Set("Cache-Control", "public, max-age=60")
 				n.Header().Set("DPoP-Nonce", "of the upstream")
 				tt.answer(n)
-				n.renew() // as ServeHTTP does
+				n.amend() // as ServeHTTP does
 			}))
 			defer server.Close()
 			response, err := server.Client().Get(server.URL)
@@ -84,11 +84,11 @@ func mustRenew(t *testing.T, h http.Header, nonce string) {
 
 // An informational answer goes out at once, without the nonce; a change of
 // protocols is the last one.
-func TestNonceWriterInformational(t *testing.T) {
+func TestHeadWriterInformational(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]bool{100: false, 102: false, 103: false, 101: true, 200: true, 304: true, 500: true} {
 		w := httptest.NewRecorder()
-		n := &nonceWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
+		n := &headWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
 		n.WriteHeader(status)
 		if got := w.Header().Get("DPoP-Nonce") != ""; got != want {
 			t.Errorf("%d: nonce set %v, want %v", status, got, want)
@@ -97,27 +97,27 @@ func TestNonceWriterInformational(t *testing.T) {
 }
 
 // Once the head is written, the header is for trailers.
-func TestNonceWriterSetsFieldsOnce(t *testing.T) {
+func TestHeadWriterSetsFieldsOnce(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	n := &nonceWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
+	n := &headWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, nonce: "fresh"}
 	n.WriteHeader(http.StatusOK)
 	n.Header().Del("DPoP-Nonce")
 	_, _ = io.WriteString(n, "x")
 	_, _ = n.ReadFrom(strings.NewReader("x"))
 	n.WriteHeader(http.StatusOK)
 	_ = n.FlushError()
-	n.renew()
+	n.amend()
 	if got := n.Header().Get("DPoP-Nonce"); got != "" {
 		t.Errorf("the nonce was set again: %q", got)
 	}
 	mustRenew(t, w.Result().Header, "fresh")
 }
 
-func TestNonceWriterUnwraps(t *testing.T) {
+func TestHeadWriterUnwraps(t *testing.T) {
 	t.Parallel()
 	beneath := httptest.NewRecorder()
-	n := &nonceWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: beneath}, nonce: "fresh"}
+	n := &headWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: beneath}, nonce: "fresh"}
 	if n.Unwrap() != http.ResponseWriter(beneath) {
 		t.Error("Unwrap does not lead to the writer beneath")
 	}
