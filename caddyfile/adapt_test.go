@@ -102,6 +102,12 @@ func TestGoldensProvision(t *testing.T) {
 	t.Setenv("REPORTS_SECRET_2", "staple battery horse correct")
 	t.Setenv("GATEWAY_SECRET", "horse staple correct battery")
 	t.Setenv("SIGNING_KEY", string(key))
+	t.Setenv("REPORTS_JWK", string(fixture.Load(t, "ed25519").JSON(t)))
+	set := filepath.Join(t.TempDir(), "reports.jwks")
+	if err := os.WriteFile(set, []byte(`{"keys":[`+string(fixture.Load(t, "p256").JSON(t))+`]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("REPORTS_JWKS", set)
 	data := t.TempDir() // where a store would be made
 	t.Setenv("XDG_DATA_HOME", data)
 

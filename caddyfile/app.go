@@ -37,6 +37,8 @@ import (
 //	    }
 //	    client <id> [<secret>] {
 //	        secret       <value>
+//	        jwk          <jwk>
+//	        jwks_file    <path>
 //	        grants       <client_credentials...>
 //	        scopes       <scope...>
 //	        audience     <uri...>
@@ -49,7 +51,7 @@ import (
 //
 // The option is given once for each issuer. Without an id, it is "default".
 // Only issuer is required. Lines with a list may be repeated and add to it, and
-// so may client and its secret.
+// so may client, its secret and its jwk.
 //
 // All issuers of a process share one memory of used proofs, so of several
 // replay_capacity the largest counts.

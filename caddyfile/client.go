@@ -14,6 +14,8 @@ import (
 //
 //	client <id> [<secret>] {
 //	    secret       <value>
+//	    jwk          <jwk>
+//	    jwks_file    <path>
 //	    grants       <client_credentials...>
 //	    scopes       <scope...>
 //	    audience     <uri...>
@@ -23,8 +25,8 @@ import (
 //	    introspect   [<audience...>]
 //	}
 //
-// At least one secret is required, on the line or in the block. Several let one
-// roll a secret.
+// At least one secret, on the line or in the block, or one public key is
+// required, and not both. Several let one roll them.
 func clientOption(iss *popauth.Issuer) option {
 	const usage = "client <id> [<secret>]"
 	return option{usage: usage, repeatable: true, read: func(d *caddyfile.Dispenser) error {
@@ -40,8 +42,12 @@ func clientOption(iss *popauth.Issuer) option {
 		if err := readBlock(d, "client", clientOptions(c)...); err != nil {
 			return err
 		}
-		if len(c.Secrets) == 0 {
-			return at(word).Errf("client %q has no secret, expected: client <id> <secret>, or in its block: secret <value>", c.ID)
+		keys := len(c.JWK) > 0 || c.JWKSFile != ""
+		switch {
+		case len(c.Secrets) == 0 && !keys:
+			return at(word).Errf("client %q has no way to authenticate, expected: client <id> <secret>, or in its block: secret <value>, jwk <jwk> or jwks_file <path>", c.ID)
+		case len(c.Secrets) > 0 && keys:
+			return at(word).Errf("client %q has both secrets and keys, expected one way to authenticate", c.ID)
 		}
 		if c.CNFKeyProof == "required" && len(c.BindingMethods) > 0 && !slices.Contains(c.BindingMethods, "cnf_key") {
 			return at(word).Errf("client %q has cnf_key_proof required, but cnf_key is not among its ways of binding", c.ID)
@@ -53,16 +59,10 @@ func clientOption(iss *popauth.Issuer) option {
 
 // clientOptions are the lines of a client block.
 func clientOptions(c *popauth.Client) []option {
-	// one secret a line, so that a secret with a space in it that lacks its
-	// quotes does not become two that are easier to guess
-	secret := option{usage: "secret <value>", repeatable: true}
-	secret.read = func(d *caddyfile.Dispenser) error {
-		args, err := line(d, secret.usage, 1, 1)
-		c.Secrets = append(c.Secrets, args...)
-		return err
-	}
 	return []option{
-		secret,
+		oneOfSeveral("secret <value>", &c.Secrets),
+		oneOfSeveral("jwk <jwk>", &c.JWK),
+		value("jwks_file <path>", &c.JWKSFile),
 		choices("grants <client_credentials...>", &c.Grants),
 		list("scopes <scope...>", &c.Scopes),
 		list("audience <uri...>", &c.Audience),
@@ -94,6 +94,17 @@ func binding(c *popauth.Client) option {
 			}
 		}
 		return nil
+	}}
+}
+
+// oneOfSeveral is an option with one value, of which there may be several lines:
+// one secret a line, so that a secret with a space in it that lacks its quotes
+// does not become two that are easier to guess.
+func oneOfSeveral(usage string, target *[]string) option {
+	return option{usage: usage, repeatable: true, read: func(d *caddyfile.Dispenser) error {
+		args, err := line(d, usage, 1, 1)
+		*target = append(*target, args...)
+		return err
 	}}
 }
 

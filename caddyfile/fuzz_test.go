@@ -29,6 +29,7 @@ func FuzzGlobalOption(f *testing.F) {
 		"popauth {\nissuer i\nstore file a\nclient b c {\naccess_token opaque\n}\n}",
 		"popauth {\nissuer i\nstore file a b {\n}\n}",
 		"popauth {\nissuer i\nclient a b {\nscopes c\n} scopes d\n}",
+		"popauth {\nissuer i\nclient a {\njwk `{\"kty\":\"EC\"}`\njwk {env.K}\njwks_file f\n}\n}",
 		"popauth {\nissuer i\nclient a b {",
 		"popauth {\nissuer <<END\n  text\n  END\n}",
 	} {
@@ -69,8 +70,9 @@ func checkApp(t *testing.T, value any) {
 		}
 		seen := make(map[string]bool)
 		for _, c := range iss.Clients {
-			if len(c.Secrets) == 0 || slices.Contains(c.Secrets, "") {
-				t.Errorf("client %q got in without a secret", c.ID)
+			keys := len(c.JWK) > 0 || c.JWKSFile != ""
+			if keys == (len(c.Secrets) > 0) || slices.Contains(c.Secrets, "") || slices.Contains(c.JWK, "") {
+				t.Errorf("client %q got in with %d secrets, with keys: %v", c.ID, len(c.Secrets), keys)
 			}
 			if c.ID == "" || seen[c.ID] {
 				t.Errorf("client %q is nameless or there twice", c.ID)

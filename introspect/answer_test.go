@@ -39,7 +39,7 @@ func callers(t *testing.T) *client.Registry {
 		{ID: "other", Secrets: secret},
 		{ID: "gateway", Secrets: secret, Introspect: &client.Introspect{}},
 		{ID: "billing", Secrets: secret, Introspect: &client.Introspect{Audience: []string{"urn:billing"}}},
-	})
+	}, client.Assertions{})
 	if err != nil {
 		t.Fatalf("NewRegistry: %v", err)
 	}

@@ -67,8 +67,17 @@ type Client struct {
 
 	// The secrets the client may authenticate with, each of them either
 	// literal or exactly one placeholder such as `{env.REPORTS_SECRET}`.
-	// Several let you roll a secret. At least one is required.
+	// Several let you roll a secret. A client has either secrets or keys.
 	Secrets []string `json:"secrets,omitempty"`
+
+	// A file with a JWK Set: the public keys of a client that authenticates
+	// with signed assertions (`private_key_jwt`, RFC 7523). It is read when the
+	// configuration is loaded. Accepts placeholders.
+	JWKSFile string `json:"jwks_file,omitempty"`
+
+	// Such public keys, each a JWK, either literal or exactly one placeholder
+	// such as `{file./etc/popauth/reports.jwk}`. Several keys let you roll one.
+	JWK []string `json:"jwk,omitempty"`
 
 	// The grant types the client may use: `client_credentials` is the only one
 	// there is. Default: that one; none for a client that may introspect.
@@ -133,8 +142,8 @@ type Issuer struct {
 	// Caddy's storage and replaced every 30 days.
 	Signing *Signing `json:"signing,omitempty"`
 
-	// Where the issuer keeps what must survive a restart: opaque tokens and
-	// revocations. Default: `{"backend": "file"}`
+	// Where the issuer keeps what must survive a restart: opaque tokens,
+	// revocations and which client assertions were used. Default: `{"backend": "file"}`
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=popauth.stores inline_key=backend"`
 
 	// What nonces the token endpoint asks for in DPoP proofs. `required`: a

@@ -53,7 +53,7 @@ func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	if i.keys, err = i.ring(a, logger); err != nil {
 		return err
 	}
-	if i.clients, i.scopes, err = registry(i.Clients); err != nil {
+	if i.clients, i.scopes, err = registry(i.Clients, client.Assertions{Issuer: i.url, Store: i.store, Clock: a.clock}); err != nil {
 		return err
 	}
 	if err := i.provisionEndpoints(); err != nil {
@@ -135,8 +135,9 @@ func (i *Issuer) provisionEndpoints() error {
 		return err
 	}
 	i.metadata, err = issue.Metadata(i.url, i.endpoints, issue.Features{
-		Scopes:      i.scopes,
-		AuthMethods: i.clients.Methods(),
+		Scopes:         i.scopes,
+		AuthMethods:    i.clients.Methods(),
+		AuthAlgorithms: i.clients.Algorithms(),
 	})
 	return err
 }
@@ -227,12 +228,12 @@ func logKeyEvent(logger *zap.Logger, e keys.Event) {
 }
 
 // registry registers the clients and collects the scopes they may ask for.
-func registry(clients []*Client) (*client.Registry, []string, error) {
+func registry(clients []*Client, assertions client.Assertions) (*client.Registry, []string, error) {
 	configs := make([]client.Config, 0, len(clients))
 	var scopes []string
 	for n, c := range clients {
 		if c == nil {
-			return nil, nil, fmt.Errorf("client number %d is null, expected at least an id and a secret", n+1)
+			return nil, nil, fmt.Errorf("client number %d is null, expected at least an id and a secret or a key", n+1)
 		}
 		config, err := c.resolve()
 		if err != nil {
@@ -241,7 +242,7 @@ func registry(clients []*Client) (*client.Registry, []string, error) {
 		configs = append(configs, config)
 		scopes = append(scopes, config.Scopes...)
 	}
-	r, err := client.NewRegistry(configs)
+	r, err := client.NewRegistry(configs, assertions)
 	return r, scopes, err
 }
 
@@ -258,6 +259,9 @@ func (c *Client) resolve() (config client.Config, err error) {
 			return config, err
 		}
 		config.Secrets = append(config.Secrets, secret)
+	}
+	if config.Keys, err = c.resolveKeys(); err != nil {
+		return config, err
 	}
 	switch c.Binding {
 	case "", "required":

@@ -34,7 +34,7 @@ func TestBindingOfAClient(t *testing.T) {
 			r, err := NewRegistry([]Config{{
 				ID: "c", Secrets: []string{"s"},
 				BindingOptional: test.optional, BindingMethods: test.methods, KeyProofRequired: test.keyProof,
-			}})
+			}}, Assertions{})
 			if test.wantError != "" || err != nil {
 				if err == nil || !strings.Contains(err.Error(), test.wantError) || test.wantError == "" {
 					t.Fatalf("NewRegistry: got %v, want %q", err, test.wantError)

@@ -4,8 +4,8 @@
 // ask for, which tokens it may see, and how it authenticates.
 //
 // It keeps the SHA-256 digests of secrets, never the secrets. It does not
-// count failures, does not judge a request for a token, and reads neither
-// placeholders nor files: a [Config] holds values.
+// judge a request for a token, and reads neither placeholders nor files: a
+// [Config] holds values.
 package client
 
 import (
@@ -29,6 +29,10 @@ type Client struct {
 	// digests are the SHA-256 digests of the secrets, filled up with random
 	// ones so that all clients of a registry have the same number of them.
 	digests [][sha256.Size]byte
+
+	// keys are the public keys that the client signs assertions with. A client
+	// with keys has no secret, and then all digests are random.
+	keys []key
 
 	// failure is what the log says of another secret. It is made beforehand, so
 	// that a known client costs no more time than an unknown one.

@@ -27,7 +27,7 @@ func register(t *testing.T, config Config) *Client {
 
 func newRegistry(t testing.TB, configs ...Config) *Registry {
 	t.Helper()
-	r, err := NewRegistry(configs)
+	r, err := NewRegistry(configs, Assertions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestNewRegistryRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r, err := NewRegistry([]Config{{ID: "first", Secrets: []string{"x"}}, tt.config})
+			r, err := NewRegistry([]Config{{ID: "first", Secrets: []string{"x"}}, tt.config}, Assertions{})
 			if err == nil || r != nil {
 				t.Fatalf("NewRegistry = %v, %v; want an error alone", r, err)
 			}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/popauth/caddy-popauth/popauth/jwk"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
@@ -36,9 +37,15 @@ type Config struct {
 	ID string
 
 	// Secrets are the client's secrets, each 1 to 1024 characters of printable
-	// ASCII. There is at least one; several are all valid, so that a secret can
-	// be rolled.
+	// ASCII. Several are all valid, so that a secret can be rolled. A client has
+	// either secrets or keys.
 	Secrets []string
+
+	// Keys are the public keys of a client that signs assertions
+	// (private_key_jwt), at most 16. Each verifies one algorithm: for RSA that
+	// is its alg, which it must name. Several are all valid, so that a key can
+	// be rolled.
+	Keys []*jwk.Key
 
 	// Grants are the grant types it may use. Only client_credentials is known.
 	// Default: client_credentials; none for a client with Introspect.

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/popauth/caddy-popauth/popauth/jws"
 )
 
 // Registry is the registered clients of one issuer. It is immutable and safe
@@ -18,6 +20,11 @@ type Registry struct {
 	// nobody stands in for a client that is not registered, so that asking for
 	// one takes the same steps. No secret is his.
 	nobody Client
+
+	// spare are keys to be tried in vain, by algorithm, see verify.
+	spare map[string][]key
+
+	assertions Assertions
 }
 
 // errUnknown is what the log says of an id that is not registered. It does not
@@ -25,23 +32,31 @@ type Registry struct {
 var errUnknown = errors.New("no client of this id is registered")
 
 // NewRegistry makes a registry, which may be empty. The first mistake in a
-// configuration is an error that names the client, and never a secret.
-func NewRegistry(clients []Config) (*Registry, error) {
+// configuration is an error that names the client, and never a secret. What
+// assertions need may be left out if no client has keys.
+func NewRegistry(clients []Config, assertions Assertions) (*Registry, error) {
 	slots := 1
 	for _, config := range clients {
 		slots = max(slots, len(config.Secrets))
 	}
 	r := &Registry{
-		clients: make(map[string]*Client, len(clients)),
-		nobody:  Client{digests: fill(nil, slots)},
+		clients:    make(map[string]*Client, len(clients)),
+		nobody:     Client{digests: fill(nil, slots)},
+		assertions: assertions,
 	}
 	for i, config := range clients {
 		if config.ID == "" {
 			return nil, fmt.Errorf("client number %d has no id", i+1)
 		}
-		// a client that anybody can be is not a registered one
-		if len(config.Secrets) == 0 {
+		switch {
+		case len(config.Secrets) == 0 && len(config.Keys) == 0:
+			// a client that anybody can be is not a registered one
 			return nil, fmt.Errorf("client %q has no way to authenticate", config.ID)
+		case len(config.Secrets) > 0 && len(config.Keys) > 0:
+			// the weaker one would decide, and nobody would notice
+			return nil, fmt.Errorf("client %q has both secrets and keys, expected one way to authenticate", config.ID)
+		case len(config.Keys) > 0 && (assertions.Issuer == "" || assertions.Store == nil || assertions.Clock == nil):
+			return nil, fmt.Errorf("client %q has keys, but there is no issuer, store or clock for assertions", config.ID)
 		}
 		if err := config.validate(); err != nil {
 			return nil, fmt.Errorf("client %q: %w", config.ID, err)
@@ -49,8 +64,15 @@ func NewRegistry(clients []Config) (*Registry, error) {
 		if _, ok := r.clients[config.ID]; ok {
 			return nil, fmt.Errorf("client %q is configured twice", config.ID)
 		}
-		r.clients[config.ID] = newClient(config, slots)
+		keys, err := registeredKeys(config.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("client %q: %w", config.ID, err)
+		}
+		c := newClient(config, slots)
+		c.keys = keys
+		r.clients[config.ID] = c
 	}
+	r.spare = spares(r.clients)
 	return r, nil
 }
 
@@ -63,10 +85,34 @@ func (r *Registry) Lookup(id string) (*Client, bool) {
 // Methods are the ways in which at least one client authenticates, in the words
 // of RFC 8414 §2.
 func (r *Registry) Methods() []string {
-	if len(r.clients) == 0 {
-		return nil
+	secrets, keys := 0, 0
+	for _, c := range r.clients {
+		if len(c.keys) > 0 {
+			keys++
+		} else {
+			secrets++
+		}
 	}
-	return []string{"client_secret_basic", "client_secret_post"}
+	var methods []string
+	if secrets > 0 {
+		methods = append(methods, "client_secret_basic", "client_secret_post")
+	}
+	if keys > 0 {
+		methods = append(methods, "private_key_jwt")
+	}
+	return methods
+}
+
+// Algorithms are those of at least one client's keys, in the order of
+// jws.Algorithms. Ed25519 has two names.
+func (r *Registry) Algorithms() []string {
+	var algorithms []string
+	for _, algorithm := range jws.Algorithms {
+		if len(r.spare[canonical(algorithm)]) > 0 {
+			algorithms = append(algorithms, algorithm)
+		}
+	}
+	return algorithms
 }
 
 // newClient makes a client of a valid configuration and copies all of it.

@@ -112,6 +112,14 @@ func (s *server) validate(t *testing.T, adapter, config string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "reports.secret"), []byte("reports-secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for name, text := range map[string]string{
+		"reports.jwk":  string(fixture.Load(t, "p256").JSON(t)),
+		"billing.jwks": `{"keys":[` + string(fixture.Load(t, "ed25519").JSON(t)) + `]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cmd := s.command(t.Context(), "validate", "--config", file, "--adapter", adapter)
 	cmd.Env = append(cmd.Env, "REPORTS_SECRET=reports-secret", "API_SECRET=api-secret")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -34,7 +34,7 @@ func issuer(t *testing.T, clients ...client.Config) (*Issuer, *client.Registry) 
 // issuerOn is issuer on a store.
 func issuerOn(t *testing.T, c clock.Clock, s accesstoken.Store, clients ...client.Config) (*Issuer, *client.Registry) {
 	t.Helper()
-	registry, err := client.NewRegistry(clients)
+	registry, err := client.NewRegistry(clients, client.Assertions{})
 	if err != nil {
 		t.Fatalf("NewRegistry: %v", err)
 	}
@@ -366,7 +366,7 @@ func TestIsResource(t *testing.T) {
 }
 
 func FuzzGrantedScope(f *testing.F) {
-	registry, err := client.NewRegistry([]client.Config{reports()})
+	registry, err := client.NewRegistry([]client.Config{reports()}, client.Assertions{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func parseForm(body string) (Form, *Refusal) {
 // wellKnown returns the name if it is one of our own parameters, so that it
 // may be shown to the client, else nothing.
 func wellKnown(name string) string {
-	ours := []string{"grant_type", "scope", "cnf_key", "client_id", "client_secret", "token", "token_type_hint"}
+	ours := []string{"grant_type", "scope", "cnf_key", "client_id", "client_secret", "client_assertion", "client_assertion_type", "token", "token_type_hint"}
 	if slices.Contains(ours, name) {
 		return name
 	}

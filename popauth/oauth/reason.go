@@ -72,6 +72,8 @@ const (
 	GrantUnauthorized       Reason = "grant_unauthorized"
 	ClientUnauthenticated   Reason = "client_unauthenticated"
 	ClientAuthRepeated      Reason = "client_authentication_repeated"
+	AssertionReplayed       Reason = "assertion_replayed"
+	AssertionBeforeStore    Reason = "assertion_before_store"
 	ScopeInvalid            Reason = "scope_invalid"
 	TargetInvalid           Reason = "target_invalid"
 	ConfirmationKeyInvalid  Reason = "confirmation_key_invalid"

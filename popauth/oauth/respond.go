@@ -16,8 +16,8 @@ var basicChallenge = Challenge{Scheme: "Basic", Params: []Param{{Name: "realm", 
 // §5.2): the status of the rule, the JSON error, Cache-Control: no-store and,
 // where the rule wants it, Retry-After.
 //
-// ClientUnauthenticated is a 401 with a Basic challenge if authenticate is
-// true, else a 400. The token endpoint wants true only for clients that used
+// invalid_client is a 401 with a Basic challenge if authenticate is true, else
+// a 400. The token endpoint wants true only for clients that used
 // the Authorization field. The Allow field of a 405 is set by the caller, and
 // so is a DPoP-Nonce. A reason that does not occur at endpoints is a 500.
 func WriteError(w http.ResponseWriter, r *Refusal, authenticate bool) {
@@ -28,7 +28,7 @@ func WriteError(w http.ResponseWriter, r *Refusal, authenticate bool) {
 	}
 	status := rule.Endpoint
 	h := w.Header()
-	if r.Reason == ClientUnauthenticated {
+	if rule.Code == invalidClient {
 		if authenticate {
 			h.Set("WWW-Authenticate", basicChallenge.String())
 		} else {

@@ -141,6 +141,8 @@ var table = map[Reason]Rule{
 	ScopeInvalid:          endpoint(400, invalidScope, "the scope is malformed or more than the client may ask for"),
 	TargetInvalid:         endpoint(400, invalidTarget, "the resource is malformed or not one that the client may ask for"),
 	ClientUnauthenticated: endpoint(401, invalidClient, "client authentication failed"),
+	AssertionReplayed:     endpoint(401, invalidClient, "the client assertion was used before: make a new one for every request, also for a retry"),
+	AssertionBeforeStore:  endpoint(401, invalidClient, "the client assertion may have been used before the record of used ones begins: make a new one"),
 
 	ConfirmationKeyInvalid:  request("Invalid cnf_key parameter"),
 	ConfirmationKeyRequired: request("the client must bind its tokens to a key"),
