@@ -41,6 +41,15 @@ const abuseGlobals = `
 		client inspector inspector-secret {
 			introspect
 		}
+		client proven proven-secret {
+			cnf_key_proof required
+		}
+		client keyed keyed-secret {
+			binding required cnf_key
+		}
+		client signed signed-secret {
+			binding optional dpop
+		}
 		client narrow narrow-secret {
 			introspect https://elsewhere.example.com
 		}
@@ -55,6 +64,14 @@ const abuseGlobals = `
 		}
 		client reports reports-secret
 	}
+	popauth strict {
+		issuer https://auth.localhost:$HTTPS/strict
+		audience https://api.example.com
+		signing_key {file.$DIR/issuer.json}
+		store file $DIR/store.db
+		nonce required
+		client reports reports-secret
+	}
 `
 
 const abuseSites = `
@@ -64,6 +81,9 @@ auth.localhost {
 	}
 	pop_server {
 		issuer jkt
+	}
+	pop_server {
+		issuer strict
 	}
 	respond "no endpoint" 404
 }
