@@ -22,7 +22,9 @@ import (
 //	    audience          <uri...>
 //	    signing_algorithm <ES256|ES384|EdDSA|PS256|RS256>
 //	    signing_key       <jwk-or-pem...>
-//	    store             file [<path>] | memory
+//	    store             memory | file [<path>] {
+//	        max_size <size>
+//	    }
 //	    replay_capacity   <n>
 //	    nonce             <required|optional|off>
 //	    access_token [<jwt|opaque>] {

@@ -59,6 +59,8 @@ type App struct {
 	runtime *runtime             // nil until the reference is taken; guards Cleanup
 	stores  map[storeKey]*handle // to which references are held; guards Cleanup
 
+	backends map[storeKey][]Backend // of the issuers that share a store
+
 	mu           sync.Mutex
 	maxAge, skew time.Duration        // largest proof_max_age and clock_skew of all handlers and issuers
 	sites        map[*Auth]*siteHosts // of the handlers that believe the Host field
@@ -80,6 +82,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.clock = clock.System
 	a.host = &storeHost{storage: ctx.Storage(), logger: a.logger}
 	a.stores = make(map[storeKey]*handle)
+	a.backends = make(map[storeKey][]Backend)
 	if a.ReplayCapacity == 0 {
 		a.ReplayCapacity = DefaultReplayCapacity
 	}
@@ -111,6 +114,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 // one already: Cleanup gives back one for each entry.
 func (a *App) store(b Backend) (*handle, error) {
 	key := keyOf(b)
+	a.backends[key] = append(a.backends[key], b)
 	if h, held := a.stores[key]; held {
 		return h, nil
 	}
@@ -133,9 +137,11 @@ func (a *App) Start() error {
 	}
 	for key, h := range a.stores {
 		h.adopt(a.host)
-		if _, err := h.ready(a.ctx); err != nil {
+		m, err := h.ready(a.ctx)
+		if err != nil {
 			return fmt.Errorf("opening store %q: %w", key.backend.Name(), err)
 		}
+		resize(m.Store, a.backends[key])
 	}
 	for id, iss := range a.Issuers {
 		if err := iss.store.moveIn(a.ctx); err != nil {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
@@ -63,6 +65,13 @@ type FileStore struct {
 	// `popauth/store.db` in Caddy's data directory. Accepts placeholders.
 	Path string `json:"path,omitempty"`
 
+	// How many bytes the file may take of the disk, at least 4 MiB. When only
+	// 15 % of it are left, no more opaque tokens are issued (503), and the rest
+	// is for revocations. A token takes about 1 KiB and stays until an hour
+	// after its expiry. Of several issuers that share a file, the largest
+	// counts. Default: 1073741824 (1 GiB).
+	MaxSize int64 `json:"max_size,omitempty"`
+
 	path string // resolved and absolute
 }
 
@@ -74,25 +83,63 @@ func (FileStore) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// storeFileUsage is what the file store is given in a Caddyfile.
+const storeFileUsage = "store file [<path>] { max_size <size> }"
+
 // UnmarshalCaddyfile sets up the store. Syntax:
 //
-//	store file [<path>]
+//	store file [<path>] {
+//	    max_size <size>
+//	}
+//
+// The size has a unit, as 512MiB or 2GB.
 func (f *FileStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the name
 	if d.NextArg() {
 		f.Path = d.Val()
 		if f.Path == "" {
-			return d.Err("the path is empty, expected: store file [<path>]")
+			return d.Errf("the path is empty, expected: %s", storeFileUsage)
 		}
 	}
-	if d.Next() {
-		return d.Err("the file store has one option, expected: store file [<path>]")
+	if d.NextArg() {
+		return d.Errf("wrong number of arguments, expected: %s", storeFileUsage)
+	}
+	for d.NextBlock(0) {
+		if d.Val() != "max_size" {
+			return d.Errf("unrecognized option %q in store file, expected max_size", d.Val())
+		}
+		if f.MaxSize != 0 {
+			return d.Err("max_size is already specified")
+		}
+		if err := f.unmarshalMaxSize(d); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// Provision resolves the path. It does not look at the file.
+func (f *FileStore) unmarshalMaxSize(d *caddyfile.Dispenser) error {
+	var text string
+	if !d.AllArgs(&text) {
+		return d.Err("wrong number of arguments, expected: max_size <size>")
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > math.MaxInt64 {
+		return d.Errf("invalid size %q, expected a number with a unit, such as 512MiB: max_size <size>", text)
+	}
+	f.MaxSize = int64(size)
+	return nil
+}
+
+// Provision resolves the path and checks the size. It does not look at the
+// file.
 func (f *FileStore) Provision(caddy.Context) error {
+	if f.MaxSize == 0 {
+		f.MaxSize = store.DefaultMaxSize
+	}
+	if least := store.SmallestMaxSize(); f.MaxSize < least {
+		return fmt.Errorf("max_size is %d, expected at least %d", f.MaxSize, least)
+	}
 	f.path = filepath.Join(caddy.AppDataDir(), "popauth", "store.db")
 	if f.Path != "" {
 		var err error
@@ -118,6 +165,7 @@ func (f *FileStore) Open(ctx context.Context, host StoreHost) (store.Store, erro
 	}
 	return store.OpenFile(ctx, store.FileConfig{
 		Path:       f.path,
+		MaxSize:    f.MaxSize,
 		Clock:      clock.System,
 		Generation: generation{host: host, identity: node + " " + f.path},
 		Notify:     func(e store.Event) { logStoreEvent(host.Logger(), f.path, e) },
@@ -141,7 +189,7 @@ func (g generation) Store(ctx context.Context, m store.Mark) error {
 }
 
 // logStoreEvent tells the operator that something is wrong with a store that
-// works.
+// works, or no more.
 func logStoreEvent(logger *zap.Logger, path string, e store.Event) {
 	fields := []zap.Field{zap.String("path", path)}
 	if e.Damaged > 0 {
@@ -150,7 +198,26 @@ func logStoreEvent(logger *zap.Logger, path string, e store.Event) {
 	if e.Err != nil {
 		fields = append(fields, zap.Error(e.Err))
 	}
-	logger.Error(e.Message, fields...)
+	level := zap.ErrorLevel
+	if e.Resolved {
+		level = zap.InfoLevel
+	}
+	logger.Log(level, e.Message, fields...)
+}
+
+// resize gives an open store the size that a config asks for, by the backends
+// of the issuers that share it. The store is older than a config that was
+// reloaded.
+func resize(s store.Store, backends []Backend) {
+	var size int64
+	for _, b := range backends {
+		if f, ok := b.(*FileStore); ok {
+			size = max(size, f.MaxSize)
+		}
+	}
+	if f, ok := s.(*store.File); ok {
+		f.SetMaxSize(size)
+	}
 }
 
 // loadBackend loads the store module of an issuer.

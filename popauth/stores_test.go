@@ -71,16 +71,39 @@ func TestStoresInTheCaddyfile(t *testing.T) {
 	for _, text := range []string{"memory large", "memory {\n\tsize 1\n}"} {
 		mustSay(t, new(MemoryStore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)), "the memory store has no options, expected: store memory")
 	}
-	for text, want := range map[string]string{"file": "", "file /var/lib/store.db": "/var/lib/store.db", "file `a b`": "a b"} {
+	for text, want := range map[string]FileStore{
+		"file":                                   {},
+		"file /var/lib/store.db":                 {Path: "/var/lib/store.db"},
+		"file `a b`":                             {Path: "a b"},
+		"file a {\n}":                            {Path: "a"},
+		"file {\n\tmax_size 64MiB\n}":            {MaxSize: 64 << 20},
+		"file a {\n\tmax_size \"1.5 GB\"\n}":     {Path: "a", MaxSize: 1_500_000_000},
+		"file {\n\tmax_size 1000000000000000\n}": {MaxSize: 1_000_000_000_000_000},
+	} {
 		f := new(FileStore)
-		if err := f.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil || f.Path != want {
-			t.Errorf("%s: got path %q, error %v, want %q", text, f.Path, err, want)
+		if err := f.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil || *f != want {
+			t.Errorf("%s: got %+v, error %v, want %+v", text, *f, err, want)
 		}
 	}
-	for _, text := range []string{"file a b", "file {\n\tpath a\n}", "file a {\n}"} {
-		mustSay(t, new(FileStore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)), "the file store has one option, expected: store file [<path>]")
+	for text, want := range map[string]string{
+		"file a b":                          "wrong number of arguments, expected: store file [<path>] { max_size <size> }",
+		"file {\n\tpath a\n}":               `unrecognized option "path" in store file, expected max_size`,
+		`file ""`:                           "the path is empty, expected: store file [<path>]",
+		"file {\n\tmax_size\n}":             "wrong number of arguments, expected: max_size <size>",
+		"file {\n\tmax_size 1 2\n}":         "wrong number of arguments, expected: max_size <size>",
+		"file {\n\tmax_size -1\n}":          `invalid size "-1"`,
+		"file {\n\tmax_size 9EiB\n}":        `invalid size "9EiB"`,
+		"file {\n\tmax_size 1\nmax_size 2}": "max_size is already specified",
+	} {
+		mustSay(t, new(FileStore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)), want)
 	}
-	mustSay(t, new(FileStore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(`file ""`)), "the path is empty, expected: store file [<path>]")
+}
+
+func TestFileStoreOfAnImpossibleSize(t *testing.T) {
+	for _, size := range []int64{-1, 1, store.SmallestMaxSize() - 1} {
+		f := &FileStore{Path: "/srv/store.db", MaxSize: size}
+		mustSay(t, f.Provision(caddy.Context{}), "expected at least "+strconv.FormatInt(store.SmallestMaxSize(), 10))
+	}
 }
 
 func TestPathOfTheFileStore(t *testing.T) {
@@ -283,9 +306,10 @@ func TestStoreEventsAreLogged(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	logStoreEvent(zap.New(core), "/srv/store.db", store.Event{Message: "a record is damaged", Damaged: 3})
 	logStoreEvent(zap.New(core), "/srv/store.db", store.Event{Message: "it is a backup", Err: errors.New("generation 1")})
+	logStoreEvent(zap.New(core), "/srv/store.db", store.Event{Message: "it has room again", Resolved: true})
 	entries := logs.All()
-	if len(entries) != 2 {
-		t.Fatalf("got %v, want two lines", entries)
+	if len(entries) != 3 || entries[2].Level != zapcore.InfoLevel {
+		t.Fatalf("got %v, want an INFO line at the end", entries)
 	}
 	for i, want := range []map[string]any{{"damaged": uint64(3), "error": nil}, {"damaged": nil, "error": "generation 1"}} {
 		fields := entries[i].ContextMap()
@@ -317,6 +341,35 @@ func TestStoreEventsComeFromTheConfigThatRuns(t *testing.T) {
 	if logs.FilterField(zap.String("path", path)).Len() != 1 {
 		t.Errorf("got %v, want a line on the storage that is down", logs.All())
 	}
+}
+
+// An open store outlives the config that opened it, but not its limit.
+func TestReloadChangesTheSizeOfTheStore(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store.db")
+	limit := func(size int64, ids ...string) func(*site) {
+		raw, err := json.Marshal(map[string]any{"backend": "file", "path": path, "max_size": size})
+		must(t, err)
+		return func(s *site) {
+			for _, id := range ids {
+				s.config.Issuers[id] = &Issuer{URL: "https://" + id + ".example.com", StoreRaw: raw}
+			}
+		}
+	}
+	mustBe := func(s *site, want int64) {
+		t.Helper()
+		must(t, s.app.Start())
+		open := s.app.Issuers["default"].store.handle.open.Load()
+		if got := open.Store.(*store.File).MaxSize(); got != want {
+			t.Errorf("the store may have %d bytes, want %d", got, want)
+		}
+	}
+	first := newSite(t, limit(64<<20, "default"))
+	mustBe(first, 64<<20)
+	mustBe(newSite(t, sharing(first), limit(32<<20, "default")), 32<<20)
+	// of several issuers, the largest counts
+	mustBe(newSite(t, sharing(first), limit(128<<20, "second"), limit(16<<20, "default", "third")), 128<<20)
+	mustBe(newSite(t, sharing(first), stored(fileStore(t, path), "default")), store.DefaultMaxSize)
 }
 
 // The file survives the process, which the memory does not.

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -48,9 +49,6 @@ func (f *File) Update(t testing.TB, fn func(*bolt.Tx) error) {
 	}
 }
 
-// Limit sets the size that the file can have, as a full disk would. 0: none.
-func (f *File) Limit(size int) { f.db.MaxSize = size }
-
 // Count counts the entries of each bucket.
 func (f *File) Count(t testing.TB) (records, places, listings int) {
 	t.Helper()
@@ -86,3 +84,32 @@ var (
 	FeedBucket    = feedBucket
 	MetaBucket    = metaBucket
 )
+
+// SetReserve replaces how the disk is asked for blocks.
+func (c *FileConfig) SetReserve(reserve func(file *os.File, from, size int64) error) {
+	c.reserve = reserve
+}
+
+// SetPatience sets how long writes wait for the disk.
+func (f *File) SetPatience(d time.Duration) { f.stall.patience = d }
+
+// TakeTooLong is what happens when patience with the transaction that runs is
+// over. It says whether there is one.
+func (f *File) TakeTooLong() bool {
+	f.stall.mu.Lock()
+	number, running := f.stall.watched, f.stall.running
+	f.stall.mu.Unlock()
+	if running {
+		f.stall.shut(number)
+	}
+	return running
+}
+
+// PagesWritten is how many pages bbolt has written since the file was opened.
+func (f *File) PagesWritten() int64 {
+	stats := f.db.Stats()
+	return stats.TxStats.GetPageCount()
+}
+
+// PagesFor bounds how many pages a transaction writes.
+func PagesFor(changes int) int64 { return basePages + changePages*int64(changes) }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,9 @@ type File struct {
 	id          [storeIDSize]byte
 	damaged     atomic.Uint64 // how often a damaged record was met
 
+	space space
+	stall stall
+
 	beginning sync.Mutex    // to read; see begin
 	breaking  sync.Once     // of broken
 	broken    chan struct{} // closed when bbolt must not be called any more
@@ -60,6 +64,7 @@ type File struct {
 	closeErr error
 
 	// of run alone
+	rest       rest
 	state      state
 	number     uint64 // of the newest record
 	raisedAt   time.Duration
@@ -67,7 +72,7 @@ type File struct {
 	publishes  atomic.Bool // whether a generation is on its way to storage
 }
 
-// FileConfig says how to open a File. All but Notify is required.
+// FileConfig says how to open a File. All but Notify and MaxSize is required.
 type FileConfig struct {
 	// Path of the file. It is made if it does not exist, and its directory
 	// too, so that only the user of this process can read them.
@@ -76,13 +81,21 @@ type FileConfig struct {
 	Clock      clock.Clock
 	Generation Generation
 
+	// MaxSize is how many bytes the file may take of the disk. When only 15 %
+	// of that are left, PutIfAbsent is unknown for tokens and assertions, and
+	// the rest is for revocations. A file whose disk has no more room is full in
+	// the same way. Default: DefaultMaxSize; at least SmallestMaxSize.
+	MaxSize int64
+
 	// Notify is told what an operator must know. It may be nil, is called from
 	// any goroutine, and must not block.
 	Notify func(Event)
+
+	reserve func(file *os.File, from, size int64) error // reserveBlocks
 }
 
 // Event is something that an operator must know: the store works, but
-// something is wrong.
+// something is wrong, or no more.
 type Event struct {
 	Message string
 	Err     error
@@ -90,6 +103,9 @@ type Event struct {
 	// Damaged is how often a damaged record was met since the store was
 	// opened; 0 if the event is about something else.
 	Damaged uint64
+
+	// Resolved says that what an earlier event told of is over.
+	Resolved bool
 }
 
 // maxValue is the size of the largest value.

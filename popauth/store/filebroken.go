@@ -87,6 +87,8 @@ func (f *File) transact(fn func(*bolt.Tx) error) (err error) {
 	if f.isBroken() {
 		return errBroken
 	}
+	defer f.stall.watch()()
+	began := f.clock.Mono()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer f.rescue(&err)
 	tx, err := f.db.Begin(true)
@@ -97,7 +99,9 @@ func (f *File) transact(fn func(*bolt.Tx) error) (err error) {
 		_ = tx.Rollback()
 		return err
 	}
-	return tx.Commit()
+	err = tx.Commit()
+	f.committed(began, err)
+	return err
 }
 
 // release closes the file, if that is possible.

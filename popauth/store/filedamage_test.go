@@ -309,35 +309,3 @@ func TestFileThatIsCutOffIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func TestFileAnswersUnknownWhenTheDiskIsFull(t *testing.T) {
-	t.Parallel()
-	c := newClock()
-	f := newPlace(t, c).open(t)
-	revoked := keyOf(store.KindRevocation, "before")
-	put(t, f, c, revoked, "")
-	f.Limit(1)
-	failed := 0
-	for n := range 200 {
-		won, err := f.PutIfAbsent(t.Context(), keyOf(store.KindToken, strconv.Itoa(n)), make([]byte, 1000), c.Now().Add(time.Hour))
-		if err != nil {
-			failed++
-			if won || !errors.Is(err, store.ErrUnavailable) {
-				t.Fatalf("PutIfAbsent = %v, %v; want ErrUnavailable", won, err)
-			}
-		}
-	}
-	if failed == 0 {
-		t.Fatal("no put has failed")
-	}
-	if _, ok, err := f.Get(t.Context(), revoked); !ok || err != nil {
-		t.Errorf("Get = %v, %v; want what is there", ok, err)
-	}
-	f.Limit(0)
-	for n := range 200 {
-		put(t, f, c, keyOf(store.KindToken, strconv.Itoa(n)), "")
-		if _, ok, err := f.Get(t.Context(), keyOf(store.KindToken, strconv.Itoa(n))); !ok || err != nil {
-			t.Fatalf("token %d: Get = %v, %v; want it there", n, ok, err)
-		}
-	}
-}

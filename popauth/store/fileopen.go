@@ -35,6 +35,16 @@ func OpenFile(ctx context.Context, c FileConfig) (*File, error) {
 	if f.notify == nil {
 		f.notify = func(Event) {}
 	}
+	if err := c.checkMaxSize(); err != nil {
+		return nil, err
+	}
+	f.space.reserve = reserveBlocks
+	if c.reserve != nil {
+		f.space.reserve = c.reserve
+	}
+	f.space.max.Store(c.MaxSize)
+	f.stall.init(f.notify)
+	f.rest.most = queueSize
 	if err := preparePlace(c.Path); err != nil {
 		return nil, err
 	}
@@ -75,9 +85,11 @@ func OpenFile(ctx context.Context, c FileConfig) (*File, error) {
 // one up to date with the mark. All that is on the disk before anybody gets an
 // answer.
 func (f *File) start(file *os.File, found inspection, mark Mark) (events []Event, err error) {
-	if info, err := file.Stat(); err != nil || found.file != nil && !os.SameFile(info, found.file) {
+	info, err := file.Stat()
+	if err != nil || found.file != nil && !os.SameFile(info, found.file) {
 		return nil, cmp.Or(err, errChanged)
 	}
+	f.settle(file, info.Size())
 	f.number = found.number
 	now := f.clock.Now()
 	err = f.transact(func(tx *bolt.Tx) error {
@@ -86,6 +98,7 @@ func (f *File) start(file *os.File, found inspection, mark Mark) (events []Event
 		if uint64(tx.ID()) != found.transaction+1 {
 			return errChanged
 		}
+		f.measure(tx, 1)
 		for _, name := range [][]byte{recordsBucket, expiryBucket, feedBucket, metaBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -200,7 +213,8 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, file *os.File, err error
 		Timeout:        lockTimeout,
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
-		NoStatistics:   true,
+		// of use only to who writes: they tell how many pages are free
+		NoStatistics: readOnly,
 		OpenFile: func(name string, flag int, mode os.FileMode) (opened *os.File, err error) {
 			file, err = os.OpenFile(name, flag, mode)
 			return file, err

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 const (
@@ -24,7 +26,17 @@ const (
 // sweep removes at most limit records whose grace is over.
 func (c *change) sweep(limit int) error {
 	before := c.now.Add(-sweepGrace)
-	var due [][2][]byte
+	for _, d := range c.due(limit, before) {
+		if err := c.remove(d[0], d[1], before); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// due returns the places of at most limit records that expired before then,
+// with what is in them.
+func (c *change) due(limit int, before time.Time) (due [][2][]byte) {
 	cursor := c.expiry.Cursor()
 	for place, sealed := cursor.First(); place != nil && len(due) < limit; place, sealed = cursor.Next() {
 		if !expired(binary.BigEndian.Uint64(place), before) {
@@ -33,12 +45,28 @@ func (c *change) sweep(limit int) error {
 		// not removed at once, which would move the cursor
 		due = append(due, [2][]byte{bytes.Clone(place), bytes.Clone(sealed)})
 	}
-	for _, d := range due {
-		if err := c.remove(d[0], d[1], before); err != nil {
-			return err
-		}
+	return due
+}
+
+// relieve removes what it can from a full file, in a transaction of its own: if
+// there is no room for what is asked for, there may be for this, and that makes
+// room. It fits as many changes as there are pages for, which is 16 at least,
+// unless the file was full before it had a reserve. Then bbolt takes one.
+func (f *File) relieve() {
+	s := &f.space
+	if !s.full || f.rest.over(f.clock.Mono()) != nil {
+		return
 	}
-	return nil
+	// if it fails, the next one rests, and tells
+	_ = f.transact(func(tx *bolt.Tx) error {
+		f.measure(tx, 1)
+		c := f.change(tx)
+		limit := int(min(s.spare/changePages, int64(f.rest.most)))
+		if len(c.due(1, c.now.Add(-sweepGrace))) == 0 {
+			return errNothing
+		}
+		return c.sweep(max(limit, 1))
+	})
 }
 
 // remove empties a place of the index that is due, and removes the record that

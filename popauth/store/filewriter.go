@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
@@ -31,13 +32,20 @@ func (f *File) ask(ctx context.Context, w *write) (yes bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, unavailable(err)
 	}
+	stalled, err := f.stall.enter()
+	if err != nil {
+		return false, unavailable(err)
+	}
 	w.done = make(chan struct{})
-	if err := f.enqueue(ctx, w); err != nil {
+	if err := f.enqueue(ctx, w, stalled); err != nil {
+		f.stall.leave()
 		return false, unavailable(err)
 	}
 	select {
 	case <-w.done:
 		return w.yes, w.err
+	case <-stalled:
+		return false, unavailable(errStalled)
 	case <-f.broken:
 		// the writer may be the one that waits for the locks of bbolt
 		return false, unavailable(errBroken)
@@ -46,7 +54,7 @@ func (f *File) ask(ctx context.Context, w *write) (yes bool, err error) {
 	}
 }
 
-func (f *File) enqueue(ctx context.Context, w *write) error {
+func (f *File) enqueue(ctx context.Context, w *write, stalled <-chan struct{}) error {
 	f.entering.RLock()
 	defer f.entering.RUnlock()
 	if f.closed {
@@ -58,6 +66,8 @@ func (f *File) enqueue(ctx context.Context, w *write) error {
 	select {
 	case f.queue <- w:
 		return nil
+	case <-stalled:
+		return errStalled
 	case <-f.broken:
 		return errBroken
 	case <-ctx.Done():
@@ -86,29 +96,35 @@ func (f *File) run() {
 				waiting = false
 			}
 		}
-		f.commit(batch)
+		for rest := batch; len(rest) > 0; {
+			rest = rest[f.commit(rest):]
+		}
 		clear(batch)
 		batch = batch[:0]
 	}
 	f.closeErr = f.finish()
 }
 
-// commit does the writes in one transaction, and answers when that is on the
-// disk. If it fails all answers are unknown: it may be on the disk or not.
+// commit does the first of the writes in one transaction, as many as there is
+// room for, and answers when that is on the disk. It returns how many it has
+// answered. If the transaction fails these are unknown: it may be on the disk
+// or not.
 //
 // Also a transaction that changes nothing is committed. An earlier one may
 // have failed after its pages became visible; then a no, because the record is
 // there, is true only once the record is on the disk too.
-func (f *File) commit(batch []*write) {
+func (f *File) commit(batch []*write) (done int) {
+	f.relieve()
+	if err := f.rest.over(f.clock.Mono()); err != nil {
+		f.stall.leave()
+		answer(batch, err)
+		return len(batch)
+	}
 	raised := false
-	err := f.transact(func(tx *bolt.Tx) error {
+	err := f.transact(func(tx *bolt.Tx) (err error) {
+		f.measure(tx, min(len(batch), f.rest.most))
 		c := f.change(tx)
-		for _, w := range batch {
-			if err := c.apply(w); err != nil {
-				return err
-			}
-		}
-		if err := c.sweep(max(sweepSize, 2*len(batch))); err != nil {
+		if done, err = c.applySome(batch); err != nil {
 			return err
 		}
 		if c.revoked && f.raiseDue() {
@@ -117,14 +133,28 @@ func (f *File) commit(batch []*write) {
 		}
 		return nil
 	})
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
+	// one at least, or this would go on without end
+	done = max(done, 1)
+	answer(batch[:done], err)
+	if err == nil && raised {
+		f.publish(f.mark())
+	}
+	return done
+}
+
+// errNothing ends a transaction that has nothing to do. Nobody gets a no.
+var errNothing = errors.New("nothing to do")
+
+// answer lets those go who wait. With an error it is unknown to all of them.
+func answer(batch []*write, err error) {
 	for _, w := range batch {
 		if err != nil {
 			w.yes, w.err = false, unavailable(err)
 		}
 		close(w.done)
-	}
-	if err == nil && raised {
-		f.publish(f.mark())
 	}
 }
 
@@ -147,6 +177,38 @@ func (f *File) change(tx *bolt.Tx) *change {
 	// what only grows at its end needs no room in between
 	c.expiry.FillPercent, c.feed.FillPercent = 0.9, 0.9
 	return c
+}
+
+// applySome applies the first of the writes, as many as there is room for, and
+// removes what has expired. A write that has no room at all is refused.
+func (c *change) applySome(batch []*write) (done int, err error) {
+	s, most := &c.file.space, c.file.rest.most
+	applied, written := 0, int64(0)
+	for ; done < len(batch) && applied < most; done++ {
+		w := batch[done]
+		now, refusal := s.admit(w, written)
+		if refusal != nil {
+			w.err = unavailable(refusal)
+			continue
+		}
+		if !now {
+			break
+		}
+		if err := c.apply(w); err != nil {
+			return done + 1, err
+		}
+		applied++
+		written += s.pagesFor(w)
+	}
+	if applied == 0 {
+		return done, errNothing
+	}
+	if s.full {
+		// a transaction of its own does that
+		return done, nil
+	}
+	room := int((s.spare-written)/changePages) + 2*applied
+	return done, c.sweep(min(max(sweepSize, 2*applied), 2*most, room))
 }
 
 func (c *change) apply(w *write) (err error) {
