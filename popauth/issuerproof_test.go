@@ -176,9 +176,7 @@ func TestIssuerTellsTheWindowOfItsProofs(t *testing.T) {
 	}
 	for range 6 {
 		s.clock.Advance(59 * time.Second)
-		again := s.proven(t, nil)
-		again.Header.Set("DPoP", proof)
-		begin(again).through(server).mustAnswer(t, http.StatusBadRequest, "invalid_dpop_proof")
+		begin(withProof(s.proven(t, nil), proof)).through(server).mustAnswer(t, http.StatusBadRequest, "invalid_dpop_proof")
 	}
 }
 
@@ -193,9 +191,7 @@ func TestRefusedProofIsLogged(t *testing.T) {
 	})
 	r := s.proven(t, nil)
 	begin(r).through(s.server(t, `{}`))
-	again := s.proven(t, nil)
-	again.Header.Set("DPoP", r.Header.Get("DPoP"))
-	x = begin(again).through(s.server(t, `{}`))
+	x = begin(withProof(s.proven(t, nil), r.Header.Get("DPoP"))).through(s.server(t, `{}`))
 	x.mustAnswer(t, http.StatusBadRequest, "invalid_dpop_proof")
 	s.mustLog(t, map[string]string{"reason": "proof_replayed", "jkt": s.key.Thumbprint(t), "client_id": "reports"})
 	for _, entry := range s.logs.All() {
@@ -281,4 +277,41 @@ func TestClientMustProveItsKey(t *testing.T) {
 	x = begin(s.proven(t, form, func(p *fixture.Proof) { p.Nonce = nonce })).through(server)
 	x.mustAnswer(t, http.StatusBadRequest, "invalid_request")
 	s.mustLog(t, map[string]string{"reason": "confirmation_key_mismatch", "expected": own.Thumbprint(t), "got": s.thief.Thumbprint(t)})
+}
+
+// A client that is asked for a nonce need not make a new assertion: the proof is
+// judged and used up first.
+func TestAssertionOutlivesARefusedProof(t *testing.T) {
+	t.Parallel()
+	s := started(t, withKey(t), withNonce("required"))
+	server := s.server(t, `{}`)
+	assertion := assertionOf(t, "1")
+	send := func(proof string) *exchange {
+		r := assert("/oauth2/token", assertion, url.Values{"grant_type": {"client_credentials"}})
+		r.Header.Set("DPoP", proof)
+		return begin(r).through(server)
+	}
+	sign := func(nonce string) string {
+		return s.proven(t, nil, func(p *fixture.Proof) { p.Nonce = nonce }).Header.Get("DPoP")
+	}
+	x := send(sign(""))
+	x.mustAnswer(t, http.StatusBadRequest, "use_dpop_nonce")
+	nonce := x.Header().Get("DPoP-Nonce")
+	used := sign(nonce)
+	if x := begin(withProof(s.proven(t, nil), used)).through(server); x.Code != http.StatusOK {
+		t.Fatalf("another client with that proof: got %d %s, want 200", x.Code, x.Body)
+	}
+	send(used).mustAnswer(t, http.StatusBadRequest, "invalid_dpop_proof")
+	if x := send(sign(nonce)); x.Code != http.StatusOK {
+		t.Fatalf("the same assertion with a good proof: got %d %s, want 200", x.Code, x.Body)
+	}
+	x = send(sign(nonce))
+	x.mustAnswer(t, http.StatusBadRequest, "invalid_client")
+	s.mustLog(t, map[string]string{"reason": "assertion_replayed", "jkt": s.key.Thumbprint(t)})
+}
+
+// withProof is a request with another proof.
+func withProof(r *http.Request, proof string) *http.Request {
+	r.Header.Set("DPoP", proof)
+	return r
 }
