@@ -55,19 +55,33 @@ func (a *Auth) explainURL(r *http.Request, refusal *oauth.Refusal) {
 		refusal.Hint = "the X-Forwarded fields say that the client used this URL, but the peer is not trusted; if it is your proxy: " + trustLine(r)
 		return
 	}
-	if refusal.Expected == "" {
-		refusal.Hint = "a trusted proxy names a host that no host matcher of this site lets in"
-	}
 	_, target := originalTarget(r)
 	_, own := split(claimed("https", "localhost", target))
 	prefix, ends := strings.CutSuffix(path, own)
 	if own == "" || !ends {
 		return // it is for another path
 	}
+	line := fmt.Sprintf("pop_auth { public_url %s%s }", origin, prefix)
+	if seen, _ := requestOrigin(r); hostOf(origin) != hostOf(seen) {
+		// the client alone says so, and it may have been lured to that host: a
+		// line to copy would be an invitation to let him in
+		line = "name it in pop_auth { public_url ... }"
+	} else if refusal.Expected == "" {
+		refusal.Hint = "a trusted proxy names a host that no host matcher of this site lets in"
+	}
 	if refusal.Hint == "" {
 		refusal.Hint = "the client used another URL than this server sees"
 	}
-	refusal.Hint += fmt.Sprintf("; if clients do reach this site at %[1]s%[2]s: pop_auth { public_url %[1]s%[2]s }", origin, prefix)
+	refusal.Hint += "; if that is where clients reach this site: " + line
+}
+
+// hostOf is the host of an origin, without its port.
+func hostOf(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
 }
 
 // claimedOrigin is what the X-Forwarded fields say, whoever sent them.

@@ -301,12 +301,12 @@ func TestURLMismatchSaysWhatToAdd(t *testing.T) {
 		},
 		{
 			"a proxy that changes the host", `{}`, "https://shop.example.com/reports", func(*exchange) {},
-			"pop_auth { public_url https://shop.example.com }",
+			"name it in pop_auth { public_url ... }",
 		},
 		{
 			"a trusted proxy with a host of no matcher", `{}`, "https://shop.example.net/reports",
 			func(x *exchange) { x.as(stranger, true).r.Header.Set(host, "shop.example.net") },
-			"names a host that no host matcher of this site lets in; if clients do reach this site at https://shop.example.net: pop_auth { public_url https://shop.example.net }",
+			"names a host that no host matcher of this site lets in; if that is where clients reach this site: pop_auth { public_url https://shop.example.net }",
 		},
 		{
 			"another public_url", `{"public_urls":["https://example.com"]}`, "https://api.example.com/reports", func(*exchange) {},
