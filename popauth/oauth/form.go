@@ -4,7 +4,6 @@ package oauth
 
 import (
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -35,7 +34,8 @@ type Form struct {
 // It refuses any query (ParameterInQuery), a Content-Type field that is
 // missing, doubled or names another type (ContentTypeWrong), a body of more
 // than 64 KiB or of more than a body limit in front of us allows
-// (FormTooLarge), more than 64 parameters, a bad percent sign and a body that
+// (FormTooLarge), one that takes longer than ten seconds to arrive
+// (FormTooSlow), more than 64 parameters, a bad percent sign and a body that
 // can't be read (FormMalformed), and a second parameter of the same name, be
 // it known or not, empty or not (ParameterRepeated; RFC 6749 §3.2). Only
 // resource may be repeated (RFC 8707 §2).
@@ -54,22 +54,30 @@ func ReadForm(w http.ResponseWriter, r *http.Request) (Form, *Refusal) {
 	if !isForm(r.Header.Values("Content-Type")) {
 		return Form{}, Refuse(ContentTypeWrong, "")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFormBytes))
+	body, late, err := readBody(w, r, formTime)
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		// MaxBytesReader asks the server for this only if no middleware has
-		// wrapped w, and else the connection would go on with the rest of a
-		// body that nobody reads. HTTP/2 and 3 reset the stream instead.
-		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close")
-		}
+		closeConnection(w, r)
 		return Form{}, &Refusal{
 			Reason: FormTooLarge, Limit: strconv.FormatInt(tooLarge.Limit, 10) + " bytes", Cause: err,
 		}
+	}
+	if late && err != nil {
+		closeConnection(w, r)
+		return Form{}, &Refusal{Reason: FormTooSlow, Limit: formTime.String(), Cause: err}
 	}
 	if err != nil {
 		return Form{}, &Refusal{Reason: FormMalformed, Detail: "the body cannot be read", Cause: err}
 	}
 	return parseForm(string(body))
+}
+
+// closeConnection has a connection end with the answer. It would go on with the
+// rest of a body that nobody reads; MaxBytesReader asks the server for this only
+// if no middleware has wrapped w. HTTP/2 and 3 reset the stream instead.
+func closeConnection(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // isForm says whether there is exactly one Content-Type field and it is that

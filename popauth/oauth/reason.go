@@ -65,6 +65,7 @@ const (
 	ContentTypeWrong        Reason = "content_type_wrong"
 	FormMalformed           Reason = "form_malformed"
 	FormTooLarge            Reason = "form_too_large"
+	FormTooSlow             Reason = "form_too_slow"
 	ParameterRepeated       Reason = "parameter_repeated"
 	ParameterInQuery        Reason = "parameter_in_query"
 	ParameterMissing        Reason = "parameter_missing"

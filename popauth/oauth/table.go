@@ -131,6 +131,7 @@ var table = map[Reason]Rule{
 	ContentTypeWrong:  request("the body must be application/x-www-form-urlencoded"),
 	FormMalformed:     request("the form is malformed"),
 	FormTooLarge:      endpoint(413, invalidRequest, "the form is too large"),
+	FormTooSlow:       endpoint(408, invalidRequest, "the form took too long to arrive"),
 	ParameterRepeated: request("a parameter is repeated"),
 	ParameterInQuery:  request("parameters are not taken from the query"),
 	ParameterMissing:  request("a required parameter is missing"),
