@@ -135,7 +135,7 @@ func TestBehindAProxy(t *testing.T) {
 					htu = tt.target
 				}
 				since := len(p.back.log(t))
-				got := h.ask(tt.target, "GET", htu)
+				got := h.visit(tt.target, "GET", htu)
 				if tt.body != "" {
 					if got.status != http.StatusOK || got.body != tt.body {
 						t.Fatalf("got %d %q, want 200 %q; the log: %v", got.status, got.body, tt.body, p.back.refusals(t, since))
@@ -225,7 +225,7 @@ func TestRelayedProofIsRefused(t *testing.T) {
 		}
 	}
 	h := &hand{T: t, s: p.back, c: c, key: key, token: token, nonce: nonce}
-	if got := h.ask(p.front.site("plain", "/x"), "GET", p.front.site("plain", "/x")); got.status != http.StatusOK {
+	if got := h.visit(p.front.site("plain", "/x"), "GET", p.front.site("plain", "/x")); got.status != http.StatusOK {
 		t.Errorf("honest request: got %d, want 200", got.status)
 	}
 }

@@ -131,8 +131,8 @@ second.localhost {
 }
 `
 
-// ask sends a GET with a proof for htm and htu.
-func (h *hand) ask(target, htm, htu string) answer {
+// visit sends a GET with a proof for htm and htu.
+func (h *hand) visit(target, htm, htu string) answer {
 	h.Helper()
 	proof := h.key.Proof(h, fixture.Proof{Method: htm, URL: htu, Token: h.token, Nonce: h.nonce})
 	return do(h.T, h.c, newRequest(h.T, http.MethodGet, target, "", "Authorization", "DPoP "+h.token, "Dpop", proof))
@@ -164,10 +164,10 @@ func TestProofIsForTheRequestAsTheClientSentIt(t *testing.T) {
 				h := *h
 				h.T = t
 				since := len(s.log(t))
-				s.refusedAs401(t, h.ask(s.site(tt.site, tt.path), "GET", s.site(tt.site, tt.inside)), since, oauth.ProofURLMismatch)
+				s.refusedAs401(t, h.visit(s.site(tt.site, tt.path), "GET", s.site(tt.site, tt.inside)), since, oauth.ProofURLMismatch)
 				since = len(s.log(t))
-				s.refusedAs401(t, h.ask(s.site(tt.site, tt.path), "PUT", s.site(tt.site, tt.path)), since, oauth.ProofMethodMismatch)
-				if got := h.ask(s.site(tt.site, tt.path), "GET", s.site(tt.site, tt.path)); got.status != http.StatusOK || got.body != tt.body {
+				s.refusedAs401(t, h.visit(s.site(tt.site, tt.path), "PUT", s.site(tt.site, tt.path)), since, oauth.ProofMethodMismatch)
+				if got := h.visit(s.site(tt.site, tt.path), "GET", s.site(tt.site, tt.path)); got.status != http.StatusOK || got.body != tt.body {
 					t.Errorf("honest request: got %d %q, want 200 %q", got.status, got.body, tt.body)
 				}
 			})
@@ -176,7 +176,7 @@ func TestProofIsForTheRequestAsTheClientSentIt(t *testing.T) {
 			h := *h
 			h.T = t
 			since := len(s.log(t))
-			s.refusedAs401(t, h.ask(s.site("second", "/x"), "GET", s.site("api", "/x")), since, oauth.ProofURLMismatch)
+			s.refusedAs401(t, h.visit(s.site("second", "/x"), "GET", s.site("api", "/x")), since, oauth.ProofURLMismatch)
 			s.honest(t, h.c, h.key)
 		})
 	}
@@ -215,7 +215,7 @@ fallback.localhost {
 				t.Errorf("got body %q, want %q", got.body, want)
 			}
 			// an error of a handler behind is not taken for a refusal
-			if got := h.ask(s.site("api", "/nothing"), "GET", s.site("api", "/nothing")); got.body != "404 |reports" || got.header.Get("WWW-Authenticate") != "" {
+			if got := h.visit(s.site("api", "/nothing"), "GET", s.site("api", "/nothing")); got.body != "404 |reports" || got.header.Get("WWW-Authenticate") != "" {
 				t.Errorf("got %d %q %v, want the error of the handler behind", got.status, got.body, got.header)
 			}
 			r := newRequest(t, http.MethodPost, s.site("fallback", "/oauth2/token"), "grant_type=password", "Content-Type", "application/x-www-form-urlencoded",
@@ -248,11 +248,11 @@ func TestIssuerWithAPath(t *testing.T) {
 		t.Fatalf("token request: got %d %s, want 200", got.status, got.body)
 	}
 	h := &hand{T: t, s: s, c: c, key: key, token: token, nonce: s.challenge(t, c, s.site("api", "/handle/x"), token)}
-	if got := h.ask(s.site("api", "/handle/x"), "GET", s.site("api", "/handle/x")); got.body != "handle reports "+base {
+	if got := h.visit(s.site("api", "/handle/x"), "GET", s.site("api", "/handle/x")); got.body != "handle reports "+base {
 		t.Errorf("got %d %q, want the token of the tenant to pass", got.status, got.body)
 	}
 	since := len(s.log(t))
-	s.refusedAs401(t, h.ask(s.site("api", "/snippet/x"), "GET", s.site("api", "/snippet/x")), since, oauth.TokenIssuerWrong)
+	s.refusedAs401(t, h.visit(s.site("api", "/snippet/x"), "GET", s.site("api", "/snippet/x")), since, oauth.TokenIssuerWrong)
 	for path, want := range map[string]string{"/tenant/oauth2/token": "none of its endpoints", "/oauth2/token": "shared"} {
 		if got := do(t, c, newRequest(t, http.MethodPost, s.site("shared", path), "")); got.body != want {
 			t.Errorf("%s: got %d %q, want %q", path, got.status, got.body, want)
