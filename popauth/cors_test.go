@@ -284,7 +284,7 @@ func TestAnswersOfTheUpstreamCanBeReadByListedPages(t *testing.T) {
 func TestTwoAuthsAnswerOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	outer, inner := s.auth(t, withCORS), s.auth(t, withCORS)
+	outer, inner, without := s.auth(t, withCORS), s.auth(t, withCORS), s.auth(t, `{}`)
 	r := s.signed(t, s.mint(t, nil))
 	r.Header.Set("Origin", page)
 	x := begin(r).through(outer, inner)
@@ -293,6 +293,11 @@ func TestTwoAuthsAnswerOnce(t *testing.T) {
 	if vary := x.Header().Values("Vary"); len(vary) != 1 {
 		t.Errorf("got Vary %q, want one", vary)
 	}
+	r = s.signed(t, s.mint(t, nil))
+	r.Header.Set("Origin", page)
+	x = begin(r).through(without, inner)
+	x.mustPass(t)
+	mustHave(t, x.Header(), "Allow-Origin", page, "Expose-Headers", challengeFields)
 	// what the first one passes on without a proof, the second one does not
 	begin(preflightFrom(page, "/reports", "GET")).through(s.auth(t, corsUpstream), s.auth(t, `{}`)).mustBeRefused(t, oauth.TokenMissing)
 }

@@ -172,3 +172,15 @@ func FuzzParseChallenges(f *testing.F) {
 		}
 	})
 }
+
+func TestValidToken(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{
+		"GET": true, "m-search": true, "X-Request-Id": true, "*": true, "!#$%&'+.^_`|~0": true,
+		"": false, "GET ": false, "G T": false, "GET,PUT": false, "a:b": false, "a\x00": false, "\x80": false, "é": false, "(": false,
+	} {
+		if got := ValidToken(s); got != want {
+			t.Errorf("%q: got %v, want %v", s, got, want)
+		}
+	}
+}
