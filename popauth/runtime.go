@@ -5,15 +5,17 @@ package popauth
 import (
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/popauth/caddy-popauth/popauth/client"
 	"github.com/popauth/caddy-popauth/popauth/clock"
 	"github.com/popauth/caddy-popauth/popauth/replay"
 )
 
 // runtime is what the process remembers from one config to the next: which
-// proofs were used, and the key of the nonces. It is lost with the process, and
-// then the nonces it covered are void too.
+// proofs were used, the key of the nonces, and who has failed to authenticate.
+// It is lost with the process, and then the nonces it covered are void too.
 type runtime struct {
-	memory *replay.Memory
+	memory  *replay.Memory
+	limiter *client.Limiter
 }
 
 // Destruct is called when no config refers to the runtime any more.
@@ -31,7 +33,7 @@ const runtimeKey = "runtime"
 // acquireRuntime takes a reference, which releaseRuntime gives back.
 func acquireRuntime(c clock.Clock, capacity int) (*runtime, error) {
 	value, _, err := runtimes.LoadOrNew(runtimeKey, func() (caddy.Destructor, error) {
-		return &runtime{memory: replay.New(c, capacity)}, nil
+		return &runtime{memory: replay.New(c, capacity), limiter: client.NewLimiter(c)}, nil
 	})
 	if err != nil {
 		return nil, err

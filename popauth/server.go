@@ -44,6 +44,8 @@ type Server struct {
 	issuer *Issuer
 	routes map[string]issue.Endpoint // by path
 	logger *zap.Logger
+
+	limiter *client.Limiter
 }
 
 // CaddyModule returns the Caddy module information.
@@ -73,6 +75,7 @@ func (s *Server) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("pop_server: %w", err)
 	}
 	s.issuer = issuers[0]
+	s.limiter = app.runtime.limiter
 	s.routes = make(map[string]issue.Endpoint)
 	for _, endpoint := range s.issuer.endpoints {
 		if len(s.Only) == 0 || slices.Contains(s.Only, endpoint.Name) {
@@ -177,7 +180,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (oauth.Form, cli
 	}
 	a, refusal := s.issuer.clients.Authenticate(r.Header, form)
 	if refusal != nil {
-		return form, a, &failure{refusal: refusal, authenticate: a.UsedHeader}
+		return form, a, &failure{refusal: s.limited(r, a, refusal), authenticate: a.UsedHeader}
 	}
 	return form, a, nil
 }
@@ -193,7 +196,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) *failure {
 		w.Header().Set("DPoP-Nonce", o.Nonce)
 	}
 	if o.Refusal != nil {
-		return &failure{refusal: o.Refusal, client: a.Client, thumbprint: o.Thumbprint}
+		return &failure{refusal: s.limited(r, a, o.Refusal), client: a.Client, thumbprint: o.Thumbprint}
 	}
 	s.logger.Debug("token issued",
 		zap.String("issuer", s.issuer.url), zap.String("client_id", a.Client.ID()),
@@ -214,7 +217,7 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) *failure {
 		refusal = a.Consume(r.Context())
 	}
 	if refusal != nil {
-		return &failure{refusal: refusal, client: a.Client, authenticate: true}
+		return &failure{refusal: s.limited(r, a, refusal), client: a.Client, authenticate: true}
 	}
 	return s.answer(w, answer)
 }
@@ -226,7 +229,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) *failure {
 		return failed
 	}
 	if refusal := s.issuer.issuing.Revoke(r.Context(), a, form); refusal != nil {
-		return &failure{refusal: refusal, client: a.Client}
+		return &failure{refusal: s.limited(r, a, refusal), client: a.Client}
 	}
 	s.logger.Debug("token revoked", zap.String("issuer", s.issuer.url), zap.String("client_id", a.Client.ID()))
 	w.Header().Set("Cache-Control", "no-store")

@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/popauth/caddy-popauth/popauth/client"
 	"github.com/popauth/caddy-popauth/popauth/clock"
 	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
@@ -62,7 +63,7 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 	s := newSharedSite(t, changes...)
 	s.clock = clock.NewFake(time.Now())
 	s.memory = replay.New(s.clock, 1<<12)
-	s.app.runtime = &runtime{memory: s.memory}
+	s.app.runtime = &runtime{memory: s.memory, limiter: client.NewLimiter(s.clock)}
 	for _, iss := range s.app.Issuers {
 		iss.issuing.Memory = s.memory
 	}

@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/popauth/caddy-popauth/popauth/fixture"
@@ -21,6 +23,9 @@ import (
 // a key that the tests have too, so that they can make tokens which are wrong
 // in one respect and right in all others.
 const abuseGlobals = `
+	servers {
+		trusted_proxies static 127.0.0.1/32
+	}
 	popauth {
 		issuer https://auth.localhost:$HTTPS
 		audience https://api.example.com
@@ -73,6 +78,15 @@ const abuseGlobals = `
 		client reports reports-secret
 	}
 `
+
+// newAddress is an address that no request came from yet, for the field
+// X-Forwarded-For: whoever fails often from one is told so, and nothing else.
+func newAddress() string {
+	n := lastAddress.Add(1)
+	return fmt.Sprintf("10.%d.%d.%d", n>>16&255, n>>8&255, n&255)
+}
+
+var lastAddress atomic.Uint32
 
 const abuseSites = `
 auth.localhost {

@@ -289,6 +289,7 @@ func (a tokenAbuse) request(t *testing.T, s *server, key fixture.Key) *http.Requ
 		}
 		body = form.Encode()
 	}
+	fields = append([]string{"X-Forwarded-For", newAddress()}, fields...)
 	return newRequest(t, method, s.site("auth", path), body, fields...)
 }
 

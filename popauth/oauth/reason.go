@@ -75,6 +75,7 @@ const (
 	ClientAuthRepeated      Reason = "client_authentication_repeated"
 	AssertionReplayed       Reason = "assertion_replayed"
 	AssertionBeforeStore    Reason = "assertion_before_store"
+	TooManyFailures         Reason = "too_many_failures"
 	ScopeInvalid            Reason = "scope_invalid"
 	TargetInvalid           Reason = "target_invalid"
 	ConfirmationKeyInvalid  Reason = "confirmation_key_invalid"

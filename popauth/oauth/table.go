@@ -143,6 +143,7 @@ var table = map[Reason]Rule{
 	TargetInvalid:         endpoint(400, invalidTarget, "the resource is malformed or not one that the client may ask for"),
 	ClientUnauthenticated: endpoint(401, invalidClient, "client authentication failed"),
 	AssertionReplayed:     endpoint(401, invalidClient, "the client assertion was used before: make a new one for every request, also for a retry"),
+	TooManyFailures:       {Endpoint: 429, Code: temporarilyUnavailable, Retry: true, Text: "client authentication failed too often"},
 	AssertionBeforeStore:  endpoint(401, invalidClient, "the client assertion may have been used before the record of used ones begins: make a new one"),
 
 	ConfirmationKeyInvalid:  request("Invalid cnf_key parameter"),
