@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -96,12 +98,15 @@ func (l *ledger) holds(t *testing.T, s *server, c *http.Client) {
 	}
 }
 
-// underLoad lets clients ask and revoke until there are enough answers, and
+// each is how many visitors of each of four kinds there are under load.
+const each = 16
+
+// underLoad lets 64 clients ask and revoke until there are enough answers, and
 // then takes the server away from under them.
 func (s *server) underLoad(t *testing.T, enough int, away func()) *ledger {
 	t.Helper()
 	l := &ledger{tokens: map[string]fate{}}
-	traffic := s.traffic(t, time.Microsecond, l.visit)
+	traffic := s.crowd(t, each, time.Microsecond, l.visit)
 	await(t, "answers", func() bool { return traffic.over.Load() || l.count() >= enough })
 	traffic.broken.Store(true)
 	away()
@@ -111,10 +116,18 @@ func (s *server) underLoad(t *testing.T, enough int, away func()) *ledger {
 }
 
 // TestKilledServerKeepsWhatItAnswered kills the server while clients get and
-// revoke tokens. What was answered with 200 must hold afterwards.
+// revoke tokens, as often as POPAUTH_CRASH_ROUNDS says. What was answered with
+// 200 must hold afterwards.
 func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	t.Parallel()
-	const rounds, answers = 10, 60
+	const answers = 300
+	rounds := 4
+	if text := os.Getenv("POPAUTH_CRASH_ROUNDS"); text != "" {
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil || rounds < 1 {
+			t.Fatalf("POPAUTH_CRASH_ROUNDS is %q, want a positive number", text)
+		}
+	}
 	s := start(t, stateGlobals, stateSites)
 	var all []*ledger
 	for round := range rounds {
@@ -141,8 +154,8 @@ func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 func TestSIGTERMFinishesGrants(t *testing.T) {
 	t.Parallel()
 	s := start(t, stateGlobals, stateSites)
-	for range 3 {
-		l := s.underLoad(t, 60, func() {
+	for range 2 {
+		l := s.underLoad(t, 300, func() {
 			if code := s.end(syscall.SIGTERM); code != 0 {
 				t.Errorf("got exit code %d, want 0", code)
 			}

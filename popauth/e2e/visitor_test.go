@@ -168,10 +168,18 @@ type traffic struct {
 // that is being taken away.
 func (s *server) traffic(t *testing.T, pace time.Duration, visit func(v *visitor) error) *traffic {
 	t.Helper()
+	return s.crowd(t, 1, pace, visit)
+}
+
+// crowd is traffic of a number of visitors of each of the four kinds.
+func (s *server) crowd(t *testing.T, each int, pace time.Duration, visit func(v *visitor) error) *traffic {
+	t.Helper()
 	tr := &traffic{t: t}
-	for _, protocol := range protocols[:2] {
-		for _, client := range []string{jwtClient, opaqueClient} {
-			tr.visitors = append(tr.visitors, s.visitor(t, protocol, client))
+	for range each {
+		for _, protocol := range protocols[:2] {
+			for _, client := range []string{jwtClient, opaqueClient} {
+				tr.visitors = append(tr.visitors, s.visitor(t, protocol, client))
+			}
 		}
 	}
 	for _, v := range tr.visitors {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -176,14 +177,22 @@ func TestFileRefusesToForgetWhatDamageHasTaken(t *testing.T) {
 	}
 }
 
-// TestFileWithAFlippedBit flips one bit anywhere in a closed file. Then the file
-// must be refused, or nothing in it may pass that must not.
+// manyFaults says whether as many faults are tried as can be, which takes
+// minutes.
+func manyFaults() bool { return os.Getenv("POPAUTH_FAULTS") == "full" }
+
+// TestFileWithAFlippedBit flips one bit of a closed file. Then the file must be
+// refused, or nothing in it may pass that must not; and if it was in a value,
+// that must be noticed.
 func TestFileWithAFlippedBit(t *testing.T) {
 	t.Parallel()
 	const records = 20
-	flips := 200
-	if testing.Short() {
-		flips = 50
+	flips := 60
+	switch {
+	case manyFaults():
+		flips = 10_000 / 3
+	case testing.Short():
+		flips = 15
 	}
 	c := newClock()
 	p := newPlace(t, c)
@@ -205,41 +214,94 @@ func TestFileWithAFlippedBit(t *testing.T) {
 	}
 	wg.Wait()
 	closeStore(t, f)
-	whole, err := os.ReadFile(p.path)
+	whole, values := p.usedPart(t)
+	c.Advance(time.Minute)
+	end := len(whole)
+	page := os.Getpagesize()
+	for name, test := range map[string]struct {
+		places  []span
+		noticed bool
+	}{
+		"anywhere":     {[]span{{0, end}}, false},
+		"in a value":   {values, true},
+		"near the end": {[]span{{end - 4*page, end}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(1, 2))
+			refused, fenced, told := 0, 0, 0
+			for range flips {
+				place := test.places[random.IntN(len(test.places))]
+				bit := 8*place.begin + random.IntN(8*(place.end-place.begin))
+				damaged := bytes.Clone(whole)
+				damaged[bit/8] ^= 1 << (bit % 8)
+				q := newPlace(t, c)
+				q.generation.mark, q.path = p.generation.mark, filepath.Join(t.TempDir(), "store.db")
+				if err := os.WriteFile(q.path, damaged, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				g, err := q.tryOpen(t.Context())
+				if err != nil {
+					refused++
+					continue
+				}
+				if g.CompleteSince().After(since) {
+					// all tokens and assertions from before are refused
+					fenced++
+				} else {
+					neverWrong(t, g, bit, records)
+				}
+				// one that found itself damaged in the meantime can't be closed
+				if err := g.Close(t.Context()); err != nil && !strings.Contains(err.Error(), "damaged while it was open") {
+					t.Errorf("bit %d: Close: %v", bit, err)
+				}
+				events := q.events.take()
+				if len(events) > 0 {
+					told++
+				} else if test.noticed || g.CompleteSince().After(since) {
+					t.Errorf("bit %d: an operator is not told", bit)
+				}
+				_ = os.Remove(q.path)
+			}
+			t.Logf("of %d files, %d were refused, %d had an event, of which %d are complete only since now", flips, refused, told, fenced)
+		})
+	}
+}
+
+// span is a part of a file.
+type span struct{ begin, end int }
+
+// usedPart returns a closed file without what is kept back at its end, and
+// where in it the values are that count.
+func (p *place) usedPart(t *testing.T) (content []byte, values []span) {
+	t.Helper()
+	content, err := os.ReadFile(p.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Advance(time.Minute)
-	random := rand.New(rand.NewPCG(1, 2))
-	refused, fenced := 0, 0
-	for range flips {
-		bit := random.IntN(8 * len(whole))
-		damaged := bytes.Clone(whole)
-		damaged[bit/8] ^= 1 << (bit % 8)
-		q := &place{path: filepath.Join(t.TempDir(), "store.db"), clock: c, generation: &generation{mark: p.generation.mark}, events: new(events)}
-		if err := os.WriteFile(q.path, damaged, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		g, err := q.tryOpen(t.Context())
-		switch {
-		case err != nil:
-			refused++
-			continue
-		case g.CompleteSince().After(since):
-			// all tokens and assertions from before are refused
-			fenced++
-			if len(q.events.take()) == 0 {
-				t.Errorf("bit %d: no event tells why the store is complete only since now", bit)
-			}
-		default:
-			neverWrong(t, g, bit, records)
-		}
-		// one that found itself damaged in the meantime can't be closed
-		if err := g.Close(t.Context()); err != nil && !strings.Contains(err.Error(), "damaged while it was open") {
-			t.Errorf("bit %d: Close: %v", bit, err)
-		}
+	db, err := bolt.Open(p.path, 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("of %d files, %d were refused and %d are complete only since now", flips, refused, fenced)
+	defer db.Close()
+	err = db.View(func(tx *bolt.Tx) error {
+		content = content[:tx.Size()]
+		for _, bucket := range [][]byte{store.RecordsBucket, store.ExpiryBucket, store.FeedBucket} {
+			err := tx.Bucket(bucket).ForEach(func(_, value []byte) error {
+				begin := int(uintptr(unsafe.Pointer(unsafe.SliceData(value))) - db.Info().Data)
+				values = append(values, span{begin, begin + len(value)})
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content, values
 }
 
 // neverWrong checks that what was used, revoked and seen is so still, or

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// limited is stateGlobals with a limit to the size of the store, of which each
+// opaque token takes a page, so that it is filled by some hundred.
+func limited(size string) string {
+	return strings.NewReplacer(
+		"store file $DIR/store.db", "store file $DIR/store.db {\n\t\t\tmax_size "+size+"\n\t\t}",
+		"access_token opaque", "access_token opaque\n\t\t\taudience https://auth.localhost:$HTTPS https://"+strings.Repeat("a", 3000),
+	).Replace(stateGlobals)
+}
+
+// TestFullStore fills the store with opaque tokens. Then there are no more of
+// them, and all else goes on.
+func TestFullStore(t *testing.T) {
+	t.Parallel()
+	s := start(t, limited("4MiB"), stateSites)
+	since := len(s.log(t))
+	var mu sync.Mutex
+	var tokens []string
+	full := s.crowd(t, each, time.Microsecond, func(v *visitor) error {
+		if v.client != opaqueClient {
+			return errFull
+		}
+		err := v.issue()
+		if u, refused := errors.AsType[*unexpected](err); refused && u.answer.status == http.StatusServiceUnavailable {
+			if u.answer.header.Get("Retry-After") == "" || !strings.Contains(u.answer.body, "temporarily_unavailable") {
+				return err
+			}
+			return errFull
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		tokens = append(tokens, v.token)
+		return err
+	})
+	full.broken.Store(true) // errFull ends a visit, and nothing else does
+	await(t, "the store to be full", func() bool { return full.over.Load() || len(s.said(t, since, almostFull)) > 0 })
+	full.end()
+	if got := len(s.said(t, since, almostFull)); got != 1 {
+		t.Errorf("the log says %d times that the store is almost full, want once", got)
+	}
+	t.Logf("%d opaque tokens in 4 MiB", len(tokens))
+
+	c := s.client(t, "HTTP/2.0")
+	refused := len(s.log(t))
+	got := s.post(t, c, "/oauth2/token", form("grant_type", "client_credentials", "cnf_key", cnfKey(t, fixture.Load(t, "p256"))),
+		"Authorization", basic(opaqueClient, opaqueClient+"-secret"))
+	s.refusedEndpoint(t, got, refused, want{503, "temporarily_unavailable", oauth.StoreUnavailable, false, ""})
+	if log := string(s.log(t)[refused:]); !strings.Contains(log, "max_size") {
+		t.Errorf("the log does not name the option to change: %s", log)
+	}
+	hand := s.dealFor(t, c, jwtClient)
+	if got := do(t, c, hand.with(hand.proof(hand.key, nil))); got.status != http.StatusOK {
+		t.Errorf("a request with a JWT: got %d %s, want 200", got.status, got.body)
+	}
+	revoke := tokens[:len(tokens)/2]
+	var wg sync.WaitGroup
+	for part := range each {
+		wg.Go(func() {
+			v := s.visitor(t, protocols[part%2], opaqueClient)
+			for i := part; i < len(revoke); i += each {
+				if v.token = revoke[i]; v.revoke() != nil {
+					t.Errorf("revocation %d failed: %v", i, v.revoke())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, token := range tokens {
+		if i%20 == 0 && s.active(t, c, token) != (i >= len(revoke)) {
+			t.Errorf("token %d of %d, of which %d are revoked, is active: %v", i, len(tokens), len(revoke), i < len(revoke))
+		}
+	}
+	// more room, without a restart
+	s.load(t, limited("64MiB"), stateSites)
+	s.tokenOf(t, c, fixture.Load(t, "p256"), opaqueClient)
+	if got := s.said(t, since, "the store has room again"); len(got) != 1 || got[0]["level"] != "info" {
+		t.Errorf("the log says %v, want once that there is room again", got)
+	}
+}
+
+// errFull is what a visitor is told by a full store.
+var errFull = errors.New("the store is full")
+
+const almostFull = "the store is almost full"
+
+// said are the entries of the log since an offset whose message begins so.
+func (s *server) said(t *testing.T, since int, message string) (said []map[string]any) {
+	t.Helper()
+	for _, entry := range s.entries(t, since) {
+		if text, _ := entry["msg"].(string); strings.HasPrefix(text, message) {
+			said = append(said, entry)
+		}
+	}
+	return said
+}
