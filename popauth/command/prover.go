@@ -29,6 +29,7 @@ type prover struct {
 	signer crypto.Signer
 	key    *jwk.Key
 	alg    string
+	id     string // kid of the file, "" if it has none
 }
 
 // newProver refuses a key that no server would take, and one whose public
@@ -136,7 +137,9 @@ func parseKey(text string) (prover, error) {
 	if k.Use != "" && k.Use != "sig" {
 		return prover{}, errors.New("its use is not 'sig'")
 	}
-	return newProver(signer, k.Algorithm)
+	p, err := newProver(signer, k.Algorithm)
+	p.id = k.KeyID
+	return p, err
 }
 
 // checkMode warns when others can read a file. What secret it has in it is

@@ -18,6 +18,7 @@ type tokenOptions struct {
 	url, issuer           string
 	client                string
 	secretFile, secretEnv string
+	clientKey             string
 	key                   string
 	scopes, resources     []string
 	basic, post, raw      bool
@@ -37,7 +38,9 @@ gets bound to it. With --dpop it sends a DPoP proof by the key instead, or with
 once more. Prints the answer, or with --raw the access token alone.
 
 The secret comes from a file or an environment variable, not from an argument:
-everybody on the machine can read the arguments of a running program.
+everybody on the machine can read the arguments of a running program. A client
+that is registered with a key has none: --client-key signs an assertion with the
+private key instead (private_key_jwt). That may be another key than --key.
 `,
 		Example: `  $ caddy pop token --issuer https://auth.example.com --client reports \
         --secret-file secret --key key.json --raw > token`,
@@ -49,6 +52,7 @@ everybody on the machine can read the arguments of a running program.
 	f.StringVar(&o.client, "client", "", "The id of the client")
 	f.StringVar(&o.secretFile, "secret-file", "", "The file with the client's secret; - is the standard input")
 	f.StringVar(&o.secretEnv, "secret-env", "", "The environment variable with the client's secret")
+	f.StringVar(&o.clientKey, "client-key", "", "The file with the private JWK that the client authenticates with, instead of a secret")
 	f.StringVar(&o.key, "key", "", "The file with the private JWK; - is the standard input")
 	f.StringArrayVar(&o.scopes, "scope", nil, "A scope to ask for, or several with spaces between; repeatable")
 	f.StringArrayVar(&o.resources, "resource", nil, "The URI of the API that the token is for (RFC 8707); repeatable")
@@ -71,8 +75,15 @@ func (o tokenOptions) check() error {
 		return hint(errors.New("--issuer and --url exclude each other"), "--issuer is enough if the issuer publishes its metadata")
 	case o.client == "":
 		return hint(errors.New("--client is missing"), "give the id under which the server knows the client")
+	case o.clientKey != "" && (o.secretFile != "" || o.secretEnv != "" || o.basic || o.post):
+		return hint(errors.New("--client-key and the options for a secret exclude each other"), "give the one that the client is registered with")
+	case o.clientKey != "" && o.issuer == "":
+		return hint(errors.New("--client-key needs --issuer"), "the assertion names the issuer as the one that it is for")
+	case o.clientKey == "-" && o.key == "-":
+		return errors.New("the two keys can't both come from the standard input")
+	case o.clientKey != "":
 	case o.secretFile == "" && o.secretEnv == "":
-		return hint(errors.New("--secret-file is missing"), "give the file with the client's secret, or with --secret-env the environment variable")
+		return hint(errors.New("--secret-file is missing"), "give the file with the client's secret, or with --secret-env the environment variable, or with --client-key its key")
 	case o.secretFile != "" && o.secretEnv != "":
 		return hint(errors.New("--secret-file and --secret-env exclude each other"), "give the one that has the secret")
 	case o.basic && o.post:
@@ -89,8 +100,15 @@ func (o tokenOptions) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	secret, err := o.secret(t)
-	if err != nil {
+	var secret string
+	var by *asserter
+	if o.clientKey != "" {
+		key, err := t.readKey(o.clientKey)
+		if err != nil {
+			return err
+		}
+		by = &asserter{prover: key, client: o.client, issuer: o.issuer}
+	} else if secret, err = o.secret(t); err != nil {
 		return err
 	}
 	client, err := o.wire.client()
@@ -108,7 +126,7 @@ func (o tokenOptions) run(ctx context.Context, t terminal) error {
 	}
 	ask := tokenRequest{
 		endpoint: endpoint, client: o.client, secret: secret, post: o.post,
-		scopes: o.scopes, resources: o.resources,
+		scopes: o.scopes, resources: o.resources, asserter: by,
 	}
 	if o.cnfKey || !o.dpop {
 		ask.key = p.key

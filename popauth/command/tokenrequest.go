@@ -66,8 +66,9 @@ type tokenRequest struct {
 	client, secret    string
 	post              bool // id and secret go into the body
 	scopes, resources []string
-	key               *jwk.Key // sent as cnf_key; nil: none is
-	prover            *prover  // makes a DPoP proof; nil: none is sent
+	key               *jwk.Key  // sent as cnf_key; nil: none is
+	prover            *prover   // makes a DPoP proof; nil: none is sent
+	asserter          *asserter // authenticates by a key; nil: by the secret
 }
 
 func (q tokenRequest) send(ctx context.Context, client *http.Client) (*exchange, error) {
@@ -90,6 +91,12 @@ func (q tokenRequest) send(ctx context.Context, client *http.Client) (*exchange,
 		form.Set("client_id", q.client)
 		form.Set("client_secret", q.secret)
 		basic = nil
+	}
+	if q.asserter != nil {
+		basic = nil
+		if err := q.asserter.authenticate(form); err != nil {
+			return nil, err
+		}
 	}
 	if q.prover != nil {
 		return q.sendProven(ctx, client, basic, form)
@@ -115,6 +122,11 @@ func (q tokenRequest) sendProven(ctx context.Context, client *http.Client, basic
 	}
 	if code, _ := answer.Text("error"); code != "use_dpop_nonce" {
 		return e, nil
+	}
+	if q.asserter != nil {
+		if err := q.asserter.authenticate(form); err != nil {
+			return nil, err
+		}
 	}
 	return q.attempt(ctx, client, basic, form, nonces[0])
 }
