@@ -188,6 +188,9 @@ var credentialAbuses = []apiAbuse{
 	{"R23 two proofs with a comma", func(h *hand) *http.Request {
 		return h.with(h.proof(h.key, nil) + ", " + h.proof(h.key, nil))
 	}, ambiguous(oauth.AmbiguousProof)},
+	{"early data, by the word of a proxy", func(h *hand) *http.Request {
+		return h.get("/reports", "Authorization", "DPoP "+h.token, "Dpop", h.proof(h.key, nil), "Early-Data", "1")
+	}, tooEarly},
 	{"R24 Authorization over 8 KiB", func(h *hand) *http.Request {
 		return h.get("/reports", "Authorization", "DPoP "+strings.Repeat("x", 8<<10))
 	}, ambiguous(oauth.CredentialsTooLarge)},
