@@ -399,9 +399,10 @@ func FuzzAssertion(f *testing.F) {
 		if (refusal == nil) == (a.Client == nil) {
 			t.Fatalf("Authenticate = %v, %v; want one of the two", a.Client, refusal)
 		}
-		// nobody but the holder of a key makes an assertion, and it has one
-		// spelling
-		if refusal == nil && !slices.Contains(good, text) {
+		// nobody but the holder of a key makes an assertion. The signature of
+		// ECDSA is another one in each process
+		input := func(jws string) string { return jws[:strings.LastIndexByte(jws, '.')+1] }
+		if refusal == nil && !slices.ContainsFunc(good, func(g string) bool { return input(g) == input(text) }) {
 			t.Errorf("Authenticate lets in %q", text)
 		}
 	})

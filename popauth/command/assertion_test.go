@@ -30,7 +30,7 @@ func TestAsserterSignsWhatAnIssuerTakes(t *testing.T) {
 			if got := form.Get("client_assertion_type"); got != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 				t.Errorf("%s: client_assertion_type %q", alg, got)
 			}
-			signed, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{want})
+			signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{want})
 			if err != nil {
 				t.Fatalf("%s: %v", alg, err)
 			}

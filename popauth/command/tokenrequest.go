@@ -208,6 +208,9 @@ func tokenRefused(e *exchange, answer strict.Object) error {
 	}
 	switch code {
 	case "invalid_client":
+		if strings.Contains(string(e.sent), "client_assertion=") {
+			return hint(err, "does the server know the public part of this key for this client, and is the clock of this machine right?")
+		}
 		if e.request.Header.Get("Authorization") == "" {
 			return hint(err, "are the id and the secret right? Some servers want them in the Authorization field: --basic")
 		}
