@@ -35,7 +35,11 @@ func init() {
 	// each is put directly behind the anchor, so the last one registered comes
 	// first; and the anchor must be a directive of Caddy's own
 	for _, d := range slices.Backward(directives) {
-		httpcaddyfile.RegisterHandlerDirective(d.name, d.parse)
+		if d.name == "pop_auth" {
+			httpcaddyfile.RegisterDirective(d.name, parseAuthRoutes)
+		} else {
+			httpcaddyfile.RegisterHandlerDirective(d.name, d.parse)
+		}
 		httpcaddyfile.RegisterDirectiveOrder(d.name, httpcaddyfile.After, "basic_auth")
 	}
 }

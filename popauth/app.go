@@ -62,8 +62,8 @@ type App struct {
 	backends map[storeKey][]Backend // of the issuers that share a store
 
 	mu           sync.Mutex
-	maxAge, skew time.Duration        // largest proof_max_age and clock_skew of all handlers and issuers
-	sites        map[*Auth]*siteHosts // of the handlers that believe the Host field
+	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers and issuers
+	auths        []*Auth
 }
 
 // CaddyModule returns the Caddy module information.
@@ -132,7 +132,7 @@ func (a *App) store(b Backend) (*handle, error) {
 // changes nothing. A store that can't be opened refuses the config, and so does
 // a pop_auth that any Host may reach.
 func (a *App) Start() error {
-	if err := a.findSites(); err != nil {
+	if err := a.findAuths(); err != nil {
 		return err
 	}
 	for key, h := range a.stores {

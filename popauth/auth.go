@@ -96,6 +96,14 @@ type Auth struct {
 	// use. Bound tokens must still be proven.
 	AllowUnboundTokens bool `json:"allow_unbound_tokens,omitempty"`
 
+	// The metadata of the API for clients that have no token yet (RFC 9728):
+	// where to get one, and for which scopes. `on`: if one of the audiences is
+	// a URL on the origin of this site, the document is served at its
+	// well-known place, to anybody, and challenges name it. `off`: it is not.
+	// `only`: it is, and all other requests are passed on as they are; this is
+	// for a route beside one that has a path matcher. Default: on.
+	Metadata string `json:"metadata,omitempty"`
+
 	// What scripts of web pages on other origins may do. Default: nothing; a
 	// preflight is then a request like any other.
 	CORS *CORS `json:"cors,omitempty"`
@@ -103,6 +111,8 @@ type Auth struct {
 	policy     enforce.Policy
 	publicURLs []string   // resolved
 	site       *siteHosts // where it stands; nil if publicURLs say how clients reach it
+	resources  []*resource
+	served     *servedResources
 	logger     *zap.Logger
 }
 
@@ -138,9 +148,14 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	if a.policy.Freshness.Mode == replay.Off {
 		app.observeWindow(time.Duration(a.ProofMaxAge), time.Duration(a.ClockSkew))
 	}
-	if len(a.publicURLs) == 0 {
-		a.site = app.newSiteHosts(a)
+	if err := a.provisionResources(); err != nil {
+		return fmt.Errorf("pop_auth: %w", err)
 	}
+	a.served = new(servedResources)
+	if len(a.publicURLs) == 0 {
+		a.site = new(siteHosts)
+	}
+	app.observeAuth(a)
 	return nil
 }
 
@@ -207,6 +222,11 @@ func (a *Auth) Validate() error {
 	default:
 		return fmt.Errorf("pop_auth: upstream_token is %q, expected bearer, keep or strip", a.UpstreamToken)
 	}
+	switch a.Metadata {
+	case "", metadataOn, metadataOff, metadataOnly:
+	default:
+		return fmt.Errorf("pop_auth: metadata is %q, expected on, off or only", a.Metadata)
+	}
 	if a.ProofMaxAge < 0 {
 		return fmt.Errorf("pop_auth: proof_max_age is %v, expected a positive duration", time.Duration(a.ProofMaxAge))
 	}
@@ -234,6 +254,12 @@ func (a *Auth) Validate() error {
 
 // ServeHTTP lets the request through, or refuses it.
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if a.serveMetadata(w, r) {
+		return nil
+	}
+	if a.Metadata == metadataOnly {
+		return next.ServeHTTP(w, r)
+	}
 	verdict, earlier := caddyhttp.GetVar(r.Context(), verdictVar).(enforce.Verdict)
 	clearIdentity(r)
 	if asked, ok := a.CORS.preflight(r); ok {
@@ -299,7 +325,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Ve
 	h := w.Header()
 	a.CORS.amend(h, a.CORS.reader(r))
 	h.Set("Cache-Control", "no-store")
-	if challenge := enforce.Challenge(refusal, a.policy); challenge != "" {
+	if challenge := enforce.Challenge(refusal, a.policy, a.challengeParams(r)...); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if enforce.WantsNonce(refusal, a.policy) {

@@ -136,6 +136,7 @@ func (i *Issuer) provisionEndpoints() error {
 	}
 	i.metadata, err = issue.Metadata(i.url, i.endpoints, issue.Features{
 		Scopes:         i.scopes,
+		Grants:         i.clients.Grants(),
 		AuthMethods:    i.clients.Methods(),
 		AuthAlgorithms: i.clients.Algorithms(),
 	})

@@ -182,9 +182,14 @@ func (s *site) provisionedAuth(t testing.TB, config string) *Auth {
 	a := mod.(*Auth)
 	a.logger = s.logger
 	// there are no routes around it
+	s.app.auths = slices.DeleteFunc(s.app.auths, func(other *Auth) bool { return other == a })
+	ids := make([]string, 0, len(a.resources))
+	for _, r := range a.resources {
+		ids = append(ids, r.id)
+	}
+	a.served.ids.Store(&ids)
 	if a.site != nil {
 		a.site.hosts.Store(&caddyhttp.MatchHost{"*.example.com"})
-		delete(s.app.sites, a)
 	}
 	return a
 }

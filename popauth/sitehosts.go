@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -43,54 +42,49 @@ func (s *siteHosts) has(r *http.Request, host string) bool {
 	return ok && err == nil
 }
 
-// newSiteHosts makes those of a handler, which findSites fills in.
-func (a *App) newSiteHosts(auth *Auth) *siteHosts {
+// observeAuth notes a handler, of which findAuths finds out where it stands.
+func (a *App) observeAuth(auth *Auth) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.sites == nil {
-		a.sites = make(map[*Auth]*siteHosts)
-	}
-	s := new(siteHosts)
-	a.sites[auth] = s
-	return s
+	a.auths = append(a.auths, auth)
 }
 
-// findSites finds out which host matchers are above each handler, and refuses
-// those that are reachable without one. It belongs to Start: while apps are
-// provisioned, asking for the HTTP app would not come to an end, since its
-// handlers ask for this one.
-func (a *App) findSites() error {
+// findAuths finds out where each pop_auth stands: which host matchers are above
+// it, of which there must be one on every way, and which documents of it can be
+// reached. It belongs to Start: while apps are provisioned, asking for the HTTP
+// app would not come to an end, since its handlers ask for this one.
+func (a *App) findAuths() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.sites) == 0 {
+	if len(a.auths) == 0 {
 		return nil
 	}
 	mod, err := a.ctx.AppIfConfigured("http")
 	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
 		return fmt.Errorf("finding the sites of pop_auth: %w", err)
 	}
-	found := make(map[*Auth]caddyhttp.MatchHost)
+	w := newWalk()
 	if app, ok := mod.(*caddyhttp.App); ok {
 		for name, server := range app.Servers {
-			w := &walk{server: server, found: found}
-			w.routes(server.Routes, nil)
-			if server.Errors != nil {
-				w.routes(server.Errors.Routes, nil)
-			}
+			w.visit(server)
 			if w.open != nil {
 				return openSite(fmt.Sprintf("listening on %s (server %s)", strings.Join(server.Listen, " "), name))
 			}
 		}
 	}
-	for auth, s := range a.sites {
-		hosts, ok := found[auth]
+	for _, auth := range a.auths {
+		if auth.site == nil {
+			continue
+		}
+		hosts, ok := w.hosts[auth]
 		if !ok {
-			// inside a handler that this one does not know: nobody can tell
+			// inside a handler that the walk does not know: nobody can tell
 			// what reaches it
 			return openSite("whose site cannot be found")
 		}
-		s.hosts.Store(&hosts)
+		auth.site.hosts.Store(&hosts)
 	}
+	a.serveResources(w)
 	return nil
 }
 
@@ -101,89 +95,4 @@ func openSite(which string) error {
 	pop_auth {
 		public_url https://api.example.com
 	}`, which)
-}
-
-// walk goes through the routes of a server.
-type walk struct {
-	server  *caddyhttp.Server
-	invoked []string // named routes on the way
-	found   map[*Auth]caddyhttp.MatchHost
-	open    *Auth // one that is reachable without a host matcher
-}
-
-// routes visits routes that are reached by way of a host matcher for hosts, or
-// of none at all if there are none.
-func (w *walk) routes(routes []caddyhttp.Route, hosts caddyhttp.MatchHost) {
-	for _, route := range routes {
-		// an inner matcher can only narrow what the outer one lets in
-		inner := hosts
-		if len(inner) == 0 {
-			inner = guards(route.MatcherSets)
-		}
-		for _, handler := range route.Handlers {
-			w.handler(handler, inner)
-		}
-	}
-}
-
-func (w *walk) handler(handler caddyhttp.MiddlewareHandler, hosts caddyhttp.MatchHost) {
-	switch h := handler.(type) {
-	case *Auth:
-		if h.site == nil {
-			return
-		}
-		if len(hosts) == 0 {
-			w.open = h
-			return
-		}
-		for _, host := range hosts {
-			if !slices.Contains(w.found[h], host) {
-				w.found[h] = append(w.found[h], host)
-			}
-		}
-	case *caddyhttp.Subroute:
-		w.routes(h.Routes, hosts)
-		if h.Errors != nil {
-			w.routes(h.Errors.Routes, hosts)
-		}
-	case *caddyhttp.Invoke:
-		route, ok := w.server.NamedRoutes[h.Name]
-		if !ok || slices.Contains(w.invoked, h.Name) {
-			return
-		}
-		w.invoked = append(w.invoked, h.Name)
-		w.routes([]caddyhttp.Route{*route}, hosts)
-		w.invoked = w.invoked[:len(w.invoked)-1]
-	}
-}
-
-// guards are the hosts that matcher sets let in, none if one of the sets lets in
-// any: sets are alternatives.
-func guards(sets caddyhttp.MatcherSets) caddyhttp.MatchHost {
-	var hosts caddyhttp.MatchHost
-	for _, set := range sets {
-		i := slices.IndexFunc(set, func(matcher any) bool {
-			hosts, ok := matcher.(*caddyhttp.MatchHost)
-			return ok && len(*hosts) > 0 && !slices.ContainsFunc(*hosts, anyHost)
-		})
-		if i < 0 {
-			return nil
-		}
-		hosts = append(hosts, *set[i].(*caddyhttp.MatchHost)...)
-	}
-	return hosts
-}
-
-// anyHost says whether a client can choose what a pattern lets in: it has no
-// label of its own, or it is filled in from the request.
-func anyHost(pattern string) bool {
-	if strings.Trim(pattern, "*.") == "" {
-		return true
-	}
-	for _, rest := range strings.Split(pattern, "{")[1:] {
-		if !strings.HasPrefix(rest, "env.") && !strings.HasPrefix(rest, "file.") && !strings.HasPrefix(rest, "system.") {
-			return true
-		}
-	}
-	return false
 }

@@ -82,11 +82,12 @@ func TestAuthWithoutAHostIsRefusedAtTheStart(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			app := newSite(t).withRoutes(t, tt.server)
-			if n := len(app.sites); n != 1 {
+			if n := len(app.auths); n != 1 {
 				t.Fatalf("the configuration has %d handlers, want 1", n)
 			}
 			err := app.Start()
-			for _, place := range app.sites {
+			for _, auth := range app.auths {
+				place := auth.site
 				if tt.hosts == "" {
 					if err == nil || !strings.Contains(err.Error(), open) || !strings.Contains(err.Error(), "public_url https://") {
 						t.Errorf("got error %v, want one that says %q and the line to add", err, open)

@@ -236,3 +236,22 @@ func TestAssertionsNeedWhatJudgesThem(t *testing.T) {
 		t.Errorf("Authenticate where nobody has keys = %v, %v; want %v", a.Client, refusal, errUnknown)
 	}
 }
+
+func TestGrantsAreThoseOfTheClients(t *testing.T) {
+	t.Parallel()
+	asks := Config{ID: "asks", Secrets: []string{"a"}}
+	answers := Config{ID: "answers", Secrets: []string{"b"}, Introspect: &Introspect{}}
+	for name, test := range map[string]struct {
+		clients []Config
+		want    []string
+	}{
+		"nobody":                    {nil, nil},
+		"one that gets tokens":      {[]Config{asks}, []string{"client_credentials"}},
+		"one that only introspects": {[]Config{answers}, nil},
+		"both":                      {[]Config{asks, answers}, []string{"client_credentials"}},
+	} {
+		if got := newKeyed(t, test.clients...).Grants(); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+	}
+}

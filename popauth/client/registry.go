@@ -103,6 +103,17 @@ func (r *Registry) Methods() []string {
 	return methods
 }
 
+// Grants are the grant types that at least one client may use, in alphabetical
+// order.
+func (r *Registry) Grants() []string {
+	var grants []string
+	for _, c := range r.clients {
+		grants = append(grants, c.grants...)
+	}
+	slices.Sort(grants)
+	return slices.Compact(grants)
+}
+
 // Algorithms are those of at least one client's keys, in the order of
 // jws.Algorithms. Ed25519 has two names.
 func (r *Registry) Algorithms() []string {

@@ -12,8 +12,9 @@ import (
 // Challenge is the WWW-Authenticate value for a refusal, empty where its rule
 // wants none. It is always one challenge of the DPoP scheme, without a realm:
 // client libraries retry on nothing else, also when the token was sent as
-// Bearer (RFC 9449 §7.1, §9). The DPoP-Nonce field beside it is the caller's.
-func Challenge(r *oauth.Refusal, p Policy) string {
+// Bearer (RFC 9449 §7.1, §9). The DPoP-Nonce field beside it is the caller's, and
+// so are further parameters, which stand last.
+func Challenge(r *oauth.Refusal, p Policy, further ...oauth.Param) string {
 	rule := r.Reason.Rule()
 	if !rule.Challenge {
 		return ""
@@ -34,6 +35,7 @@ func Challenge(r *oauth.Refusal, p Policy) string {
 	for _, m := range methods {
 		c.Params = append(c.Params, m.params...)
 	}
+	c.Params = append(c.Params, further...)
 	return c.String()
 }
 

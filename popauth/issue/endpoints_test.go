@@ -111,6 +111,7 @@ func TestMetadataDocument(t *testing.T) {
 	}
 	got, err := Metadata(issuer, endpoints, Features{
 		Scopes:         []string{"write", "read", "write"},
+		Grants:         []string{"client_credentials"},
 		AuthMethods:    []string{"client_secret_basic", "private_key_jwt"},
 		AuthAlgorithms: []string{"ES256", "PS256"},
 	})

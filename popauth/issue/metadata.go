@@ -40,6 +40,9 @@ type Features struct {
 	// Scopes are those of all clients, in any order and with repetitions.
 	Scopes []string
 
+	// Grants are the grant types that clients may use.
+	Grants []string
+
 	// AuthMethods are how clients authenticate, in the words of RFC 8414 §2.
 	AuthMethods []string
 
@@ -58,7 +61,7 @@ func Metadata(issuerURL string, endpoints []Endpoint, features Features) ([]byte
 		ScopesSupported: slices.Compact(slices.Sorted(slices.Values(features.Scopes))),
 		ResponseTypes:   []string{},
 		// RFC 8414 §2: left out, it would mean authorization_code and implicit
-		GrantTypes: []string{clientCredentials},
+		GrantTypes: append([]string{}, features.Grants...),
 	}
 	for _, e := range endpoints {
 		switch e.Name {
