@@ -100,9 +100,18 @@ func (s *server) expand(text string) string {
 	).Replace(text)
 }
 
-// command is this test binary as Caddy, in the server's own environment.
+// program is what runs as Caddy: this test binary, or the file that
+// POPAUTH_CADDY names, to test a Caddy as xcaddy-build.sh has built it.
+func program() string {
+	if caddy := os.Getenv("POPAUTH_CADDY"); caddy != "" {
+		return caddy
+	}
+	return os.Args[0]
+}
+
+// command is Caddy in the server's own environment.
 func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd := exec.CommandContext(ctx, program(), args...)
 	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	cmd.Dir = s.dir
 	return cmd

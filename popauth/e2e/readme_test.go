@@ -180,7 +180,7 @@ func newQuickStart(t *testing.T) *quickStart {
 	for i, port := range []string{"8080", "8443", "2019"} {
 		q.ports[port] = strconv.Itoa(free[i])
 	}
-	caddy := fmt.Sprintf("#!/bin/sh\n%s=${%s:-1} exec '%s' \"$@\"\n", asCaddy, asCaddy, os.Args[0])
+	caddy := fmt.Sprintf("#!/bin/sh\n%s=${%s:-1} exec '%s' \"$@\"\n", asCaddy, asCaddy, program())
 	if err := os.WriteFile(filepath.Join(q.dir, "caddy"), []byte(caddy), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -337,12 +337,18 @@ func needs(t *testing.T, programs ...string) {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
 		}
-		message := "this test needs the program " + program + ": install it"
-		if os.Getenv("POPAUTH_REQUIRE_ALL") != "" {
-			t.Fatal(message)
-		}
-		t.Skip(message)
+		lacks(t, "this test needs the program "+program+": install it")
 	}
+}
+
+// lacks skips a test that lacks something, or fails it where nothing may be
+// skipped.
+func lacks(t *testing.T, message string) {
+	t.Helper()
+	if os.Getenv("POPAUTH_REQUIRE_ALL") != "" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
 }
 
 const reasonsStart, reasonsEnd = "<!-- reasons -->\n", "<!-- /reasons -->"
