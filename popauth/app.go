@@ -64,6 +64,7 @@ type App struct {
 	mu           sync.Mutex
 	maxAge, skew time.Duration // largest proof_max_age and clock_skew of all handlers and issuers
 	auths        []*Auth
+	found        bool // where they stand
 }
 
 // CaddyModule returns the Caddy module information.

@@ -113,6 +113,7 @@ type Auth struct {
 	site       *siteHosts // where it stands; nil if publicURLs say how clients reach it
 	resources  []*resource
 	served     *servedResources
+	find       func() error // finds out what site and served don't know yet
 	logger     *zap.Logger
 }
 
@@ -155,6 +156,7 @@ func (a *Auth) Provision(ctx caddy.Context) error {
 	if len(a.publicURLs) == 0 {
 		a.site = new(siteHosts)
 	}
+	a.find = app.findAuths
 	app.observeAuth(a)
 	return nil
 }

@@ -38,7 +38,10 @@ func (a *Auth) origins(r *http.Request) ([]string, *oauth.Refusal) {
 		return a.publicURLs, nil
 	}
 	if !a.site.started() {
-		return nil, oauth.Refuse(oauth.Starting, "")
+		// an error refuses the whole config as soon as the app starts
+		if err := a.find(); err != nil || !a.site.started() {
+			return nil, &oauth.Refusal{Reason: oauth.Starting, Cause: err}
+		}
 	}
 	origin, host := requestOrigin(r)
 	// a matcher has let in r.Host, and nothing else

@@ -105,7 +105,7 @@ func (a *Auth) resource(r *http.Request) *resource {
 		return nil
 	}
 	origins, refusal := a.origins(r)
-	if refusal != nil {
+	if refusal != nil || a.served.ids.Load() == nil && a.find() != nil {
 		return nil
 	}
 	for _, s := range a.resources {

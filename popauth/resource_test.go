@@ -181,12 +181,13 @@ func TestMetadataThatIsOutOfReachIsNotNamed(t *testing.T) {
 	}
 }
 
-// Before the app has started, nobody knows what is served.
-func TestNoMetadataBeforeTheStart(t *testing.T) {
+// A document that nobody knows to be served is neither served nor named.
+func TestNoMetadataWhileNobodyKnows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	auth := s.auth(t, `{"public_urls":["`+place+`"]}`)
 	auth.served = new(servedResources)
+	auth.find = func() error { return errors.New("the site cannot be found") }
 	x := begin(get(resourcePath)).through(auth)
 	if refusal, ok := errors.AsType[*oauth.Refusal](x.err); !ok || refusal.Reason != oauth.TokenMissing || x.metadataURL(t) != "" {
 		t.Errorf("got %v, want a challenge that names nothing", x.err)

@@ -13,14 +13,15 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// siteHosts is where a pop_auth without a public_url stands: beneath host matchers.
-// It compares proofs with the host of the request, and that means something
+// siteHosts is where a pop_auth without a public_url stands: beneath host
+// matchers. It compares proofs with the host of the request, and that means something
 // only because a matcher has let just this host in: where any is let in,
 // whoever receives a client's proof for his own server could pass it on to
 // here, with his own name as Host.
 //
-// The hosts are known when the app has started. Other apps may start earlier,
-// so there may be requests before that, which can't be judged.
+// The hosts are found when the app starts, or by the first request, since the
+// HTTP app may start earlier and a reload must not refuse anybody. Until then
+// nothing can be judged.
 type siteHosts struct {
 	hosts atomic.Pointer[caddyhttp.MatchHost]
 }
@@ -46,17 +47,17 @@ func (s *siteHosts) has(r *http.Request, host string) bool {
 func (a *App) observeAuth(auth *Auth) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.auths = append(a.auths, auth)
+	a.auths, a.found = append(a.auths, auth), false
 }
 
 // findAuths finds out where each pop_auth stands: which host matchers are above
 // it, of which there must be one on every way, and which documents of it can be
-// reached. It belongs to Start: while apps are provisioned, asking for the HTTP
-// app would not come to an end, since its handlers ask for this one.
+// reached. It must not be called before all apps are provisioned: asking for the
+// HTTP app would not come to an end, since its handlers ask for this one.
 func (a *App) findAuths() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.auths) == 0 {
+	if a.found || len(a.auths) == 0 {
 		return nil
 	}
 	mod, err := a.ctx.AppIfConfigured("http")
@@ -85,6 +86,7 @@ func (a *App) findAuths() error {
 		auth.site.hosts.Store(&hosts)
 	}
 	a.serveResources(w)
+	a.found = true
 	return nil
 }
 

@@ -129,13 +129,21 @@ func TestAuthWithAPublicURLNeedsNoHost(t *testing.T) {
 	}
 }
 
-// Apps start in any order, so a request may come before this one has. Nothing
-// of it is used up, and it passes when it comes again.
-func TestRequestsBeforeTheStartAreUnavailable(t *testing.T) {
+// Apps start in any order, so a request may come before this one has. In a
+// config that will be taken it is judged all the same: no reload refuses anybody.
+func TestRequestsBeforeTheStartAreJudged(t *testing.T) {
+	t.Parallel()
+	app := newSite(t).withRoutes(t, `"routes":[{"match":[{"host":["api.example.com"]}],"handle":[{"handler":"pop_auth"}]}]`)
+	begin(get("/reports")).through(app.auths[0]).mustBeRefused(t, oauth.TokenMissing)
+}
+
+// In one that will not, nothing of the client's is used up.
+func TestRequestsThatCannotBeJudgedAreUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	auth := s.auth(t, `{}`)
 	hosts := auth.site.hosts.Swap(nil)
+	auth.find = func() error { return errors.New("the site cannot be found") }
 	token := s.token(t)
 	proof := s.proof(t, token)
 	try := func() *exchange {
