@@ -13,10 +13,10 @@ const retryAfter = time.Second
 // rest keeps a disk that fails from being worn out by those who ask again.
 //
 // Bbolt reads all pages of the file after a commit that failed, to find out
-// which are free: that is most of a second for a file of 1 GiB. So the next one
-// is tried no sooner than after retryAfter and as long again as the last one
-// took, with the time for that: no more than half of the time goes into it. In
-// between all answers are unknown, at once.
+// which are free: 0.1 s for a file of 450 MiB, and much more if it is not in
+// memory. So the next one is tried no sooner than after retryAfter, and not
+// before as much time has passed as the last one took: no more than half of the
+// time goes into it. In between all answers are unknown, at once.
 //
 // Then it begins with one record, which may fit where many don't, and doubles.
 type rest struct {
