@@ -105,7 +105,8 @@ func TestSIGTERMWaitsForRequestsThatAreUnderWay(t *testing.T) {
 		t.Errorf("got exit code %d, want 0 at the end of the grace period", code)
 	}
 	for _, r := range stuck {
-		if line, err := r.reply.ReadString('\n'); err == nil {
+		// it is refused for its slowness, or cut off by the end of the grace period
+		if line, err := r.reply.ReadString('\n'); err == nil && !strings.Contains(line, " 408 ") {
 			t.Errorf("a request that did not go on got %q", line)
 		}
 	}
