@@ -16,6 +16,10 @@ import (
 // forgets an entry before its time: when it is full, it refuses. It knows the
 // monotonic clock only, whose readings must not decrease from call to call,
 // and does not lock; entry and nonceTag alone may be called at any time.
+//
+// One lock for all of it, that of the Memory, is enough: it is held for less
+// than half a microsecond, and the signature of a proof takes a core a hundred
+// times that.
 type guard struct {
 	// secret makes the tags unpredictable, so that nobody can look for
 	// proofs that collide. A collision refuses a fresh proof, it never admits
@@ -23,13 +27,10 @@ type guard struct {
 	secret [32]byte
 
 	capacity int
-	tags     map[tag]struct{}
-	owners   map[uint64]int // entries of each key
-	queues   [classes]queue
+	now      second
+	table    table
+	ledger   ledger
 }
-
-// tag stands for a proof or a used nonce.
-type tag [16]byte
 
 // class is a kind of entries that live equally long, or at least in the order
 // in which they came; so the oldest entry of a class expires first.
@@ -41,9 +42,9 @@ const (
 	classes
 )
 
-// sweep is how many expired entries of each class a use removes. More than it
-// can add, so that the guard shrinks under load.
-const sweep = 8
+// sweep is how many partitions are swept when a second has passed: all of
+// them within nine minutes, and each takes microseconds.
+const sweep = 4
 
 // entry is a proof on its way into the guard.
 type entry struct {
@@ -63,29 +64,36 @@ func (e entry) size() int {
 }
 
 func newGuard(capacity int) *guard {
-	g := &guard{capacity: capacity, tags: map[tag]struct{}{}, owners: map[uint64]int{}}
+	g := &guard{capacity: capacity, ledger: ledger{held: map[uint64]int{}}}
 	rand.Read(g.secret[:])
 	return g
 }
 
+// grow takes no memory: the table grows with what is in it.
 func (g *guard) grow(capacity int) { g.capacity = max(g.capacity, capacity) }
-
-func (g *guard) live() int { return len(g.tags) }
 
 // entry returns the entry of a proof.
 func (g *guard) entry(method, key, id string) entry {
-	owner := g.tag("key", method, key)
 	return entry{
-		proof: g.tag("proof", method, key, id),
-		owner: binary.BigEndian.Uint64(owner[:]),
+		proof: newTag(g.hash("proof", method, key, id)),
+		owner: g.hash("key", method, key),
 	}
 }
 
-func (g *guard) nonceTag(nonce string) tag { return g.tag("nonce", nonce) }
+func (g *guard) nonceTag(nonce string) tag { return newTag(g.hash("nonce", nonce)) }
 
-// tag hashes the parts, each with its length, so that no two lists of parts
+// newTag makes a tag of a hash.
+func newTag(hash uint64) tag {
+	t := tag(hash >> (64 - tagBits))
+	if t&(1<<printBits-1) == 0 {
+		t++ // a print of 0 is an empty word
+	}
+	return t
+}
+
+// hash hashes the parts, each with its length, so that no two lists of parts
 // are one.
-func (g *guard) tag(parts ...string) tag {
+func (g *guard) hash(parts ...string) uint64 {
 	b := make([]byte, 0, 512)
 	b = append(b, g.secret[:]...)
 	for _, part := range parts {
@@ -93,88 +101,68 @@ func (g *guard) tag(parts ...string) tag {
 		b = append(b, part...)
 	}
 	sum := sha256.Sum256(b)
-	return tag(sum[:len(tag{})])
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // use takes the entry in until the given time, unless it is there already or
 // there is no room.
 func (g *guard) use(e entry, now, until time.Duration) *oauth.Refusal {
-	for c := range g.queues {
-		for range sweep {
-			if !g.expire(&g.queues[c], now) {
-				break
-			}
-		}
-	}
-	if _, used := g.tags[e.proof]; used {
+	g.pass(now)
+	if g.table.has(e.proof, g.now) {
 		return oauth.Refuse(oauth.ProofReplayed, "")
 	}
-	if _, used := g.tags[e.nonce]; used && e.single {
+	if e.single && g.table.has(e.nonce, g.now) {
 		return oauth.Refuse(oauth.NonceUsed, "")
 	}
-	if refusal := g.admit(e, now); refusal != nil {
+	if refusal := g.admit(e); refusal != nil {
 		return refusal
 	}
-	g.add(e.proof, e, until)
+	at := expiry(g.now, until)
+	g.table.add(e.proof, at, g.now)
 	if e.single {
-		g.add(e.nonce, e, until)
+		g.table.add(e.nonce, at, g.now)
 	}
+	g.ledger.add(e.owner, e.size(), e.class, at)
 	return nil
 }
 
-// admit looks whether there is room for the entry, and makes room of what has
-// expired. A key may fill more than a quarter of the guard only while that
-// takes nothing from others.
-func (g *guard) admit(e entry, now time.Duration) *oauth.Refusal {
-	share := g.capacity / 4
-	for {
-		full := g.live()+e.size() > g.capacity
-		greedy := g.live() > g.capacity/2 && g.owners[e.owner]+e.size() > share
-		switch {
-		case !full && !greedy:
-			return nil
-		case g.expireAny(now):
-			continue
-		case full:
-			return &oauth.Refusal{
-				Reason: oauth.ReplayGuardFull,
-				Limit:  strconv.Itoa(g.capacity), Option: "replay_capacity",
-			}
+// pass lets the guard forget what has expired.
+func (g *guard) pass(now time.Duration) {
+	before := g.now
+	// rounded down, and expiry rounds up: never too early
+	g.now = second(now / time.Second)
+	if g.now == before || g.ledger.live == 0 {
+		return
+	}
+	g.ledger.expire(g.now)
+	if g.ledger.live == 0 {
+		g.table.clear()
+		return
+	}
+	g.table.sweep(int(min(g.now-before, 1<<partitionBits))*sweep, g.now)
+}
+
+// admit looks whether there is room for the entry. A key may fill more than a
+// quarter of the guard only while that takes nothing from others. A key that
+// might have more than its quarter counts as one that has: see ledger for how
+// far that can be from the truth.
+func (g *guard) admit(e entry) *oauth.Refusal {
+	if g.ledger.live+e.size() > g.capacity {
+		return &oauth.Refusal{
+			Reason: oauth.ReplayGuardFull,
+			Limit:  strconv.Itoa(g.capacity), Option: "replay_capacity",
 		}
+	}
+	if g.ledger.live <= g.capacity/2 {
+		return nil
+	}
+	held, share := g.ledger.atMost(e.owner), g.capacity/4
+	if held+e.size() > share {
 		return &oauth.Refusal{
 			Reason: oauth.ReplayShareExceeded,
-			Got:    strconv.Itoa(g.owners[e.owner]),
+			Got:    strconv.Itoa(held),
 			Limit:  strconv.Itoa(share), Option: "replay_capacity",
 		}
 	}
-}
-
-func (g *guard) add(t tag, e entry, until time.Duration) {
-	g.tags[t] = struct{}{}
-	g.owners[e.owner]++
-	g.queues[e.class].push(item{tag: t, owner: e.owner, until: until})
-}
-
-// expireAny removes one expired entry, and reports whether there was one.
-func (g *guard) expireAny(now time.Duration) bool {
-	for c := range g.queues {
-		if g.expire(&g.queues[c], now) {
-			return true
-		}
-	}
-	return false
-}
-
-// expire removes the oldest entry of a queue if it has expired.
-func (g *guard) expire(q *queue, now time.Duration) bool {
-	oldest := q.peek()
-	if oldest == nil || now < oldest.until {
-		return false
-	}
-	delete(g.tags, oldest.tag)
-	if g.owners[oldest.owner]--; g.owners[oldest.owner] == 0 {
-		delete(g.owners, oldest.owner)
-	}
-	q.pop()
-	return true
+	return nil
 }

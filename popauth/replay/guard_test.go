@@ -71,8 +71,8 @@ func TestOneKeyMayNotFillTheGuard(t *testing.T) {
 
 	c.Advance(nonceEntryLife)
 	want(t, "when its entries have expired", greedy(52), "")
-	if got := m.guard.owners; len(got) > 100 {
-		t.Errorf("%d keys are counted, want no more than entries", len(got))
+	if got := len(m.guard.ledger.held); got != 0 {
+		t.Errorf("%d keys are counted whose entries have expired, want none", got)
 	}
 }
 
@@ -125,45 +125,24 @@ func TestMemoryStaysBoundedUnderLoad(t *testing.T) {
 	if got := m.Stats().Live; got < live-20 || got > live+20 {
 		t.Errorf("%d entries, want about %d", got, live)
 	}
-	if got := len(m.guard.owners); got > live {
+	if got := len(m.guard.ledger.held); got > live {
 		t.Errorf("%d keys, want at most %d", got, live)
 	}
-	blocks := 0
-	for c := range m.guard.queues {
-		for b := m.guard.queues[c].head; b != nil; b = b.after {
-			blocks++
+	for c, q := range m.guard.ledger.queue {
+		if len(q) > lifeSlices+1 {
+			t.Errorf("class %d has %d slices, want at most %d", c, len(q), lifeSlices+1)
 		}
 	}
-	if most := live/512 + 4; blocks > most {
-		t.Errorf("%d blocks, want at most %d", blocks, most)
+	// most partitions have one entry or two here, hence one bucket
+	if got, most := words(m.guard), bucketSize<<partitionBits*3/2; got > most {
+		t.Errorf("%d words, want at most %d", got, most)
 	}
 }
 
-func TestQueueKeepsOrderOverBlocks(t *testing.T) {
-	t.Parallel()
-	var q queue
-	in, out := 0, 0
-	for round := range 50 {
-		for range 37 * (round % 7) {
-			q.push(item{until: time.Duration(in)})
-			in++
-		}
-		for range 100 {
-			got := q.peek()
-			if got == nil {
-				break
-			}
-			if got.until != time.Duration(out) {
-				t.Fatalf("item %d came out in place %d", got.until, out)
-			}
-			q.pop()
-			out++
-		}
+// words is how many words the guard has allocated.
+func words(g *guard) (n int) {
+	for _, p := range g.table.partitions {
+		n += cap(p)
 	}
-	for ; q.peek() != nil; out++ {
-		q.pop()
-	}
-	if in != out {
-		t.Errorf("%d items came out, want %d", out, in)
-	}
+	return n
 }

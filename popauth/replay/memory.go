@@ -76,7 +76,12 @@ func (w windows) covers(p Policy) bool { return p.MaxAge <= w.maxAge && p.Skew <
 // accept it Skew before its iat, and another one until MaxAge after it, so both
 // are the largest of all. The rest is for steps of the clock that are too small
 // for the fence.
-func (w windows) life() time.Duration { return w.maxAge + 2*w.skew + 2*time.Second }
+func (w windows) life() time.Duration {
+	// 36 years, longer than any process runs; the sum of larger ones could
+	// be a time in the past, at which the proof would be forgotten
+	const most = 1 << 60
+	return min(w.maxAge, most) + 2*min(w.skew, most) + 2*time.Second
+}
 
 // Proof is what the memory needs to know of a proof.
 type Proof struct {
@@ -230,7 +235,7 @@ func (m *Memory) useWithNonce(p Policy, proof Proof, e entry) *oauth.Refusal {
 
 // Stats is how full the memory is.
 type Stats struct {
-	Live     int // entries, some of which may have expired but not been swept
+	Live     int // entries
 	Capacity int
 }
 
@@ -238,7 +243,9 @@ type Stats struct {
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Stats{Live: m.guard.live(), Capacity: m.guard.capacity}
+	_, mono := m.look()
+	m.guard.pass(mono)
+	return Stats{Live: m.guard.ledger.live, Capacity: m.guard.capacity}
 }
 
 // look reads the clock, and replaces the key of the nonces if the wall clock

@@ -110,28 +110,49 @@ func TestUsePartsDoNotRunIntoEachOther(t *testing.T) {
 	}
 }
 
-func TestConcurrentUsesOfOneProofAcceptExactlyOne(t *testing.T) {
+func TestConcurrentUsesOfAProofAcceptExactlyOne(t *testing.T) {
 	t.Parallel()
-	for name, p := range map[string]Policy{"required": required, "single use": singleUse} {
+	const proofs, times, workers = 1000, 20, 64
+	for name, p := range map[string]Policy{"required": required, "single use": singleUse, "off": off} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, _ := newMemory(t, 100)
-			nonce := m.Nonce()
-			var accepted atomic.Int32
+			m, c := newMemory(t, 4*proofs)
+			sent := make([]proof, proofs)
+			for i := range sent {
+				sent[i] = proof{key: strconv.Itoa(i % 9), id: strconv.Itoa(i), iat: iat(c)}
+				if p.Mode != Off {
+					sent[i].nonce, sent[i].hasNonce = m.Nonce(), true
+				}
+			}
+			// neighbours send the same at almost the same time
+			var accepted [proofs]atomic.Int32
+			var next atomic.Int64
 			var wg sync.WaitGroup
 			begin := make(chan struct{})
-			for range 32 {
+			for range workers {
 				wg.Go(func() {
 					<-begin
-					if judge(m, p, proof{key: "k", id: "1", nonce: nonce, hasNonce: true}) == "" {
-						accepted.Add(1)
+					for {
+						n := int(next.Add(1) - 1)
+						if n >= proofs*times {
+							return
+						}
+						i := n / times
+						if n%times >= times/2 { // half of them later
+							i = n * 7919 / times % proofs
+						}
+						if judge(m, p, sent[i]) == "" {
+							accepted[i].Add(1)
+						}
 					}
 				})
 			}
 			close(begin)
 			wg.Wait()
-			if got := accepted.Load(); got != 1 {
-				t.Errorf("%d of 32 were accepted, want 1", got)
+			for i := range accepted {
+				if got := accepted[i].Load(); got != 1 {
+					t.Errorf("proof %d was accepted %d times, want once", i, got)
+				}
 			}
 		})
 	}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/oauth"
+)
+
+// One key among a hundred thousand others sends as fast as it can, through a
+// time in which all expire and come again. Counting every key would take more
+// memory than the guard; so does this guess well enough?
+func TestAGreedyKeyAmongManyNeverHoldsMoreThanItsShare(t *testing.T) {
+	t.Parallel()
+	const capacity = 20_000
+	g := newGuard(capacity)
+	var greedy []time.Duration // when its entries expire
+	refused, most := 0, 0
+	n := uint64(0)
+	for now := time.Duration(0); now < 4*nonceEntryLife; now += 20 * time.Millisecond {
+		for len(greedy) > 0 && greedy[0] <= now {
+			greedy = greedy[1:]
+		}
+		send := func(owner uint64) oauth.Reason {
+			n++
+			e := entry{proof: newTag(mix(n)), owner: owner, class: withNonce}
+			return reason(g.use(e, now, now+nonceEntryLife))
+		}
+		for range 2 { // 100 a second: 12,500 live ones, each of another key
+			want(t, "an honest proof", send(mix(n)), "")
+		}
+		for range 3 {
+			crowded := g.ledger.live > capacity/2
+			switch got := send(7); got {
+			case "":
+				until := time.Duration(expiry(g.now, now+nonceEntryLife)) * time.Second
+				if greedy = append(greedy, until); crowded {
+					most = max(most, len(greedy))
+				}
+			case oauth.ReplayShareExceeded:
+				refused++
+				if !crowded || len(greedy) < capacity/4-capacity/(sliceKeys+1) {
+					t.Fatalf("at %v: refused with %d of %d", now, len(greedy), capacity)
+				}
+			default:
+				t.Fatalf("at %v: got %q", now, got)
+			}
+		}
+	}
+	if refused == 0 || most > capacity/4 || most < capacity/4-capacity/(sliceKeys+1) {
+		t.Errorf("the greedy key held %d of %d and was refused %d times, want up to a quarter", most, capacity, refused)
+	}
+}
+
+// A key that has few entries must pass however many others there are.
+func TestALightKeyPassesInAnyCrowd(t *testing.T) {
+	t.Parallel()
+	const capacity = 10_000
+	g := newGuard(capacity)
+	n := uint64(0)
+	use := func(owner uint64, now time.Duration) oauth.Reason {
+		n++
+		return reason(g.use(entry{proof: newTag(mix(n)), owner: owner, class: class(n % 2)}, now, now+nonceEntryLife))
+	}
+	for n < capacity*9/10 {
+		// each of them shoves the counts of the others aside
+		want(t, "a proof of the crowd", use(n+100, time.Duration(n)*10*time.Millisecond), "")
+	}
+	now := time.Duration(n) * 10 * time.Millisecond
+	for range 900 {
+		want(t, "a proof of the light key", use(1, now), "")
+	}
+}
+
+func TestCountsAreExactForFewKeys(t *testing.T) {
+	t.Parallel()
+	l := ledger{held: map[uint64]int{}}
+	for at := range second(10) {
+		for owner := range uint64(sliceKeys) {
+			for c := range classes {
+				l.add(owner, 1+int(owner%3), c, 10+at)
+			}
+		}
+	}
+	for at := second(9); at < 20; at++ {
+		left := int(19 - at)
+		l.expire(at)
+		for owner := range uint64(sliceKeys) {
+			if got, want := l.atMost(owner), 2*left*(1+int(owner%3)); got != want {
+				t.Fatalf("at %d: key %d has %d entries, want %d", at, owner, got, want)
+			}
+		}
+	}
+	if l.live != 0 || l.slack != 0 || len(l.held) != 0 {
+		t.Errorf("%d live, %d slack, %d keys; want none", l.live, l.slack, len(l.held))
+	}
+}

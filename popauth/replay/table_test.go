@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
+)
+
+// flood uses n fresh proofs of many keys.
+func flood(t *testing.T, g *guard, from, n int, now time.Duration) {
+	t.Helper()
+	for i := from; i < from+n; i++ {
+		e := entry{proof: newTag(mix(uint64(i))), owner: mix(uint64(i % 5000)), class: withNonce}
+		if refusal := g.use(e, now, now+nonceEntryLife); refusal != nil {
+			t.Fatalf("proof %d: got %v, want it accepted", i, refusal)
+		}
+	}
+}
+
+func TestMemoryFollowsUse(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	g := newGuard(8 << 20)
+	if got := words(g); got != 0 {
+		t.Errorf("an unused guard has %d words, want none", got)
+	}
+	flood(t, g, 0, n, 0)
+	if got := 8 * float64(words(g)) / n; got > 12 {
+		t.Errorf("%.1f bytes per entry, want at most 12", got)
+	}
+	if got := len(g.ledger.held); got > (lifeSlices+1)*sliceKeys {
+		t.Errorf("%d keys are counted, want at most %d", got, (lifeSlices+1)*sliceKeys)
+	}
+	for i, p := range g.table.partitions {
+		if most := 2 * n >> partitionBits; len(p) > most {
+			t.Errorf("partition %d has %d words, want at most %d: it takes long to rebuild", i, len(p), most)
+		}
+	}
+
+	// as many again, while the first expire: that is no reason to grow
+	before := words(g)
+	for second := range 125 {
+		flood(t, g, n+second*n/125, n/125, nonceEntryLife+time.Duration(second)*time.Second)
+	}
+	if got, most := words(g), before*5/4; got > most {
+		t.Errorf("a steady load took the guard from %d words to %d, want at most %d", before, got, most)
+	}
+
+	// one proof a second is all that is left
+	end := 3*nonceEntryLife + (1<<partitionBits/sweep+1)*time.Second
+	for now := 2 * nonceEntryLife; now < end; now += time.Second {
+		flood(t, g, 2*n+int(now/time.Second), 1, now)
+	}
+	if got, most := words(g), 3*bucketSize*g.ledger.live; got > most {
+		t.Errorf("%d words after the flood, for %d entries; want at most %d", got, g.ledger.live, most)
+	}
+}
+
+// Collisions must stay rarer than 1 in 10⁸ checks at ten million entries, also
+// under SingleUse, which checks two tags.
+func TestTagsAreLongEnough(t *testing.T) {
+	t.Parallel()
+	if got := 2 * 10e6 / float64(uint64(1)<<tagBits); got > 1e-8 {
+		t.Errorf("a fresh proof is refused in one of %g cases, want 1e8 or more", 1/got)
+	}
+	const n = 200_000
+	g := newGuard(n)
+	seen := map[tag]bool{}
+	var high, low tag
+	for i := range n {
+		e := newTag(mix(uint64(i)))
+		if seen[e] {
+			t.Errorf("tag %x comes twice", e)
+		}
+		seen[e] = true
+		high, low = high|e, low|^e
+	}
+	if all := tag(1<<tagBits - 1); high != all || low&all != all {
+		t.Errorf("bits that were ever set: %x, unset: %x; want all of %d", high, low&all, tagBits)
+	}
+	if a, b := g.entry("dpop", "k", "1"), g.entry("dpop", "k", "2"); a.proof == b.proof || a.owner != b.owner {
+		t.Errorf("two proofs of a key are %+v and %+v, want other tags and one owner", a, b)
+	}
+	if a, b := g.entry("dpop", "k", "1"), newGuard(n).entry("dpop", "k", "1"); a == b {
+		t.Error("two guards make the same tags")
+	}
+}
+
+// A print of 0 would be an empty word, and the proof forgotten at once.
+func TestNoTagIsAnEmptyWord(t *testing.T) {
+	t.Parallel()
+	for _, hash := range []uint64{0, 1 << 63, 7 << (64 - partitionBits), 1<<(64-tagBits) - 1} {
+		g := newGuard(10)
+		e := entry{proof: newTag(hash), class: withNonce}
+		for _, now := range []time.Duration{0, time.Second, 1<<secondBits*time.Second - nonceEntryLife} {
+			g.table.clear()
+			g.use(e, now, now+nonceEntryLife)
+			if !g.table.has(e.proof, g.now) {
+				t.Errorf("hash %x was forgotten at %v", hash, now)
+			}
+			now += nonceEntryLife + time.Second
+			g.pass(now)
+		}
+	}
+}
+
+func TestStatsForgetWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	c := clock.NewFake(start)
+	m := New(c, 10)
+	fill(t, m, required, "a", 5)
+	c.Advance(nonceEntryLife)
+	if got := m.Stats().Live; got != 0 || words(m.guard) != 0 {
+		t.Errorf("%d entries and %d words when all have expired, want none", got, words(m.guard))
+	}
+}
