@@ -48,8 +48,10 @@ type App struct {
 	// How many used proofs are remembered at once. A proof is remembered for
 	// about two minutes (one without a nonce for seven, or longer); when the
 	// memory is full, further requests are refused with 503, since forgetting a
-	// proof would let it pass twice. There is one memory per process, which
-	// never shrinks before a restart. Default: 8388608.
+	// proof would let it pass twice. There is one memory per process, and its
+	// limit is never lowered before a restart. It takes about 10 bytes for each
+	// proof that is remembered, and none for those that could be. Default:
+	// 8388608.
 	ReplayCapacity int `json:"replay_capacity,omitempty"`
 
 	ctx     caddy.Context

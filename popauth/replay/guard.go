@@ -86,7 +86,7 @@ func (g *guard) nonceTag(nonce string) tag { return newTag(g.hash("nonce", nonce
 func newTag(hash uint64) tag {
 	t := tag(hash >> (64 - tagBits))
 	if t&(1<<printBits-1) == 0 {
-		t++ // a print of 0 is an empty word
+		t++ // a print of 0 can be an empty word
 	}
 	return t
 }

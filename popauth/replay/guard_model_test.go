@@ -274,6 +274,9 @@ func TestTheLongestLifeEndsInTime(t *testing.T) {
 		until := start + longest*time.Second
 		want(t, "first", reason(g.use(e, start, until)), "")
 		want(t, "in its last moment", reason(g.use(e, until-1, until)), oauth.ProofReplayed)
+		// so that the guard does not become empty, when it forgets all
+		other := entry{proof: newTag(mix(2)), class: withNonce}
+		want(t, "another", reason(g.use(other, until-1, until+nonceEntryLife)), "")
 		want(t, "after it", reason(g.use(e, until+time.Second, until+2*time.Second)), "")
 	}
 }

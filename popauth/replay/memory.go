@@ -16,7 +16,7 @@
 // values come from one that is valid. It does not share anything with other
 // nodes. Without nonces it can't know what an earlier process accepted whose
 // clock was ahead, or whose Skew was larger: a proof from then may pass again if
-// the clock was set back, or Skew made smaller, while nobody ran.
+// the clock is behind what it was then, or Skew smaller, when this one starts.
 package replay
 
 import (

@@ -321,37 +321,6 @@ func history(t *testing.T, r *rand.Rand) {
 	}
 }
 
-func BenchmarkUse(b *testing.B) {
-	var m *Memory
-	var nonce string
-	for n := 0; b.Loop(); n++ {
-		if n%(1<<20) == 0 {
-			m = New(clock.System, 1<<22)
-			nonce = m.Nonce()
-		}
-		if refusal := m.Use(required, Proof{Method: "dpop", Key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", ID: strconv.Itoa(n), Nonce: nonce, HasNonce: true}); refusal != nil {
-			b.Fatal(refusal)
-		}
-	}
-}
-
-func BenchmarkFresh(b *testing.B) {
-	m := New(clock.System, 1)
-	nonce := m.Nonce()
-	for b.Loop() {
-		if _, refusal := m.Fresh(required, Proof{Nonce: nonce, HasNonce: true}); refusal != nil {
-			b.Fatal(refusal)
-		}
-	}
-}
-
-func BenchmarkNonce(b *testing.B) {
-	m := New(clock.System, 1)
-	for b.Loop() {
-		m.Nonce()
-	}
-}
-
 // life is how long the guard keeps a proof if there is just one policy.
 func life(p Policy) time.Duration { return windows{p.MaxAge, p.Skew}.life() }
 
@@ -375,6 +344,22 @@ func TestAProofIsRememberedForTheWidestOfAllPolicies(t *testing.T) {
 		}
 		c.Advance(time.Second)
 	}
+}
+
+// The wall clock may fall behind by what the fence lets pass, and a proof
+// without a nonce is good for so much longer.
+func TestAProofIsRememberedOverASmallStepBack(t *testing.T) {
+	t.Parallel()
+	p := Policy{Mode: Off, MaxAge: 10 * time.Second}
+	c := clock.NewFake(start)
+	m := New(c, 100)
+	m.Configure(100, p.MaxAge, p.Skew)
+	c.Advance(time.Minute)
+	x := proof{key: "k", id: "1", iat: iat(c)}
+	want(t, "first", judge(m, p, x), "")
+	c.Step(-fallTolerance)
+	c.Advance(p.MaxAge + fallTolerance)
+	want(t, "in the last moment of iat", judge(m, p, x), oauth.ProofReplayed)
 }
 
 func TestAProofThatWasTakenUnderALargerSkewIsFenced(t *testing.T) {

@@ -97,3 +97,26 @@ func TestCountsAreExactForFewKeys(t *testing.T) {
 		t.Errorf("%d live, %d slack, %d keys; want none", l.live, l.slack, len(l.held))
 	}
 }
+
+// What is taken off the counts must be no more than the newcomers need, or
+// light keys are refused.
+func TestSlackIsAsSmallAsCanBe(t *testing.T) {
+	t.Parallel()
+	l := ledger{held: map[uint64]int{}}
+	for round := 1; round <= 20; round++ {
+		for owner := range uint64(sliceKeys + 1) {
+			l.add(owner, 2, withNonce, 100)
+		}
+		if got := l.atMost(0); got != 2*round || l.slack != 2*round {
+			t.Errorf("round %d: a key has at most %d entries, with a slack of %d; want %d", round, got, l.slack, 2*round)
+		}
+	}
+	l.add(7, 5, withNonce, 100)
+	if got := l.atMost(7); got != 45 {
+		t.Errorf("a key has at most %d entries, want 45", got)
+	}
+	l.expire(100)
+	if l.live != 0 || l.slack != 0 || len(l.held) != 0 {
+		t.Errorf("%d live, %d slack, %d keys; want none", l.live, l.slack, len(l.held))
+	}
+}

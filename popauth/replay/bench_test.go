@@ -11,7 +11,40 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/clock"
 )
+
+func BenchmarkUse(b *testing.B) {
+	var m *Memory
+	var nonce string
+	for n := 0; b.Loop(); n++ {
+		if n%(1<<20) == 0 {
+			m = New(clock.System, 1<<22)
+			nonce = m.Nonce()
+		}
+		if refusal := m.Use(required, Proof{Method: "dpop", Key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", ID: strconv.Itoa(n), Nonce: nonce, HasNonce: true}); refusal != nil {
+			b.Fatal(refusal)
+		}
+	}
+}
+
+func BenchmarkFresh(b *testing.B) {
+	m := New(clock.System, 1)
+	nonce := m.Nonce()
+	for b.Loop() {
+		if _, refusal := m.Fresh(required, Proof{Nonce: nonce, HasNonce: true}); refusal != nil {
+			b.Fatal(refusal)
+		}
+	}
+}
+
+func BenchmarkNonce(b *testing.B) {
+	m := New(clock.System, 1)
+	for b.Loop() {
+		m.Nonce()
+	}
+}
 
 // BenchmarkGuard compares the guard with the maps that one would write
 // instead, under a steady load: every check is of a fresh proof, and one proof
