@@ -141,6 +141,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 
 // serve judges what is common to the endpoints and calls the one that was asked.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, method string, endpoint issue.Endpoint) *failure {
+	oauth.AnswerSoon(w)
 	if refusal := transportRefusal(r); refusal != nil {
 		return &failure{refusal: refusal}
 	}

@@ -46,3 +46,36 @@ func TestFormThatNeverEndsIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// A request that is refused for something else is answered at once, though its
+// body never comes.
+func TestEndpointsDoNotWaitForABodyThatTheyDoNotRead(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	for _, protocol := range protocols {
+		c := s.client(t, protocol)
+		for name, refused := range map[string]struct {
+			path, contentType string
+			want              want
+		}{
+			"a body that is no form": {"/oauth2/token", "application/json", want{400, "invalid_request", oauth.ContentTypeWrong, false, ""}},
+			"another method":         {"/oauth2/jwks", "application/x-www-form-urlencoded", want{405, "invalid_request", oauth.MethodNotAllowed, false, "Allow"}},
+		} {
+			t.Run(protocol+" "+name, func(t *testing.T) {
+				body, pen := io.Pipe()
+				t.Cleanup(func() { _ = pen.Close() })
+				r := newRequest(t, http.MethodPost, s.site("auth", refused.path), "", "Content-Type", refused.contentType)
+				r.Body, r.ContentLength, r.GetBody = body, 1000, nil
+				since := len(s.log(t))
+				var got answer
+				if protocol == "HTTP/1.1" {
+					got = s.headOnly(t, r)
+				} else {
+					got = do(t, c, r)
+				}
+				s.refusedEndpoint(t, got, since, refused.want)
+				s.honest(t, c, fixture.Load(t, "p256"))
+			})
+		}
+	}
+}

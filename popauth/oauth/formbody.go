@@ -17,6 +17,17 @@ import (
 // byte now and then holds a connection for hours.
 const formTime = 10 * time.Second
 
+// AnswerSoon has the answer to a request of an endpoint wait for no body, and no
+// body be waited for any longer than a form may take. Over HTTP/1.1, net/http
+// would read up to 256 KiB of it before it answers, and as much afterwards, at
+// the pace of the client. It is to be called first.
+func AnswerSoon(w http.ResponseWriter) {
+	connection := http.NewResponseController(w)
+	// neither is known over HTTP/3, where nobody waits
+	_ = connection.EnableFullDuplex()
+	_ = connection.SetReadDeadline(time.Now().Add(formTime))
+}
+
 // readBody reads a form's body of at most maxFormBytes, and says whether it took
 // longer than the limit. The time is that of the connection, since that is what
 // is to be freed.
