@@ -38,6 +38,14 @@ type resource struct {
 // url is where the document is.
 func (s *resource) url() string { return s.origin + s.path }
 
+// at says whether the document is at a path. Of an identifier with a path that
+// ends in a slash, such as https://api.example.com/v1/, clients look for it with
+// that slash or without: RFC 9728 §3.1 has only one after the host removed, and
+// RFC 8414 §3.1, from which it comes, every one.
+func (s *resource) at(path string) bool {
+	return path == s.path || path == s.path+"/" && s.path != ResourceMetadataPath && strings.HasSuffix(s.id, "/")
+}
+
 // resourceMetadata is the document of RFC 9728 §2.
 type resourceMetadata struct {
 	Resource             string   `json:"resource"`
@@ -131,7 +139,7 @@ func (a *Auth) serveMetadata(w http.ResponseWriter, r *http.Request) bool {
 	}
 	method, _ := originalTarget(r)
 	s := a.resource(r)
-	if s == nil || path != s.path || method != http.MethodGet && method != http.MethodHead || transportRefusal(r) != nil {
+	if s == nil || !s.at(path) || method != http.MethodGet && method != http.MethodHead || transportRefusal(r) != nil {
 		return false
 	}
 	h := w.Header()

@@ -86,6 +86,22 @@ func TestResourceMetadata(t *testing.T) {
 	}
 }
 
+func TestResourceMetadataOfAPathThatEndsInASlash(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	auth := s.auth(t, `{"audience":["https://api.example.com/v1/"]}`)
+	x := begin(get("/v1/reports")).through(auth)
+	if got, want := x.metadataURL(t), place+resourcePath+"/v1"; got != want {
+		t.Errorf("the challenge names %q, want %q", got, want)
+	}
+	for _, path := range []string{"/v1", "/v1/"} {
+		begin(get(resourcePath + path)).through(auth).mustBeServed(t)
+	}
+	begin(get(resourcePath+"/v1//")).through(auth).mustBeRefused(t, oauth.TokenMissing)
+	without := s.auth(t, `{"audience":["https://api.example.com/v1"]}`)
+	begin(get(resourcePath+"/v1/")).through(without).mustBeRefused(t, oauth.TokenMissing)
+}
+
 // mustBeServed checks that the handler answered the request itself.
 func (x *exchange) mustBeServed(t *testing.T) {
 	t.Helper()

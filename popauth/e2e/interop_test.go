@@ -52,7 +52,7 @@ const interopGlobals = `
 	}
 	popauth strict {
 		issuer https://strict.localhost:$HTTPS
-		audience https://api.localhost:$HTTPS
+		audience https://api.localhost:$HTTPS https://files.localhost:$HTTPS/v1/
 		nonce required
 		access_token opaque
 		store memory
@@ -97,6 +97,15 @@ off.localhost {
 	pop_auth {
 		issuer default strict
 		nonce off
+	}
+	import api
+}
+
+files.localhost {
+	pop_auth {
+		issuer strict
+		audience https://files.localhost:$HTTPS/v1/
+		scope read
 	}
 	import api
 }
