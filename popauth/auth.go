@@ -336,10 +336,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, verdict enforce.Ve
 	if rule.Retry {
 		h.Set("Retry-After", refusal.RetryAfterSeconds())
 	}
-	// over HTTP/1.1 the body, which may never come, would be awaited before the
-	// answer is sent: net/http reads up to 256 KiB of it. A writer that knows no
-	// such thing does not wait either.
-	_ = http.NewResponseController(w).EnableFullDuplex()
+	oauth.LeaveBody(w, r)
 	replacer(r).Set("http.pop_auth.reason", string(refusal.Reason))
 	logRefusal(a.logger, r, refusal, verdictFields(verdict)...)
 	return caddyhttp.Error(rule.API, refusal)

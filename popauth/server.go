@@ -141,8 +141,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 
 // serve judges what is common to the endpoints and calls the one that was asked.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, method string, endpoint issue.Endpoint) *failure {
-	oauth.AnswerSoon(w)
+	oauth.LimitBody(w)
+	if method != http.MethodPost || !slices.Contains(endpoint.Methods, method) {
+		oauth.LeaveBody(w, r) // nobody reads a form
+	}
 	if refusal := transportRefusal(r); refusal != nil {
+		oauth.LeaveBody(w, r)
 		return &failure{refusal: refusal}
 	}
 	if asked, ok := s.CORS.preflight(r); ok {

@@ -49,35 +49,29 @@ func ReadForm(w http.ResponseWriter, r *http.Request) (Form, *Refusal) {
 	// RFC 6749 §2.3.1 keeps credentials out of the URI, since URIs are logged.
 	// A bare question mark is an empty query.
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		LeaveBody(w, r)
 		return Form{}, Refuse(ParameterInQuery, "")
 	}
 	if !isForm(r.Header.Values("Content-Type")) {
+		LeaveBody(w, r)
 		return Form{}, Refuse(ContentTypeWrong, "")
 	}
 	body, late, err := readBody(w, r, formTime)
+	if err != nil {
+		LeaveBody(w, r)
+	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		closeConnection(w, r)
 		return Form{}, &Refusal{
 			Reason: FormTooLarge, Limit: strconv.FormatInt(tooLarge.Limit, 10) + " bytes", Cause: err,
 		}
 	}
 	if late && err != nil {
-		closeConnection(w, r)
 		return Form{}, &Refusal{Reason: FormTooSlow, Limit: formTime.String(), Cause: err}
 	}
 	if err != nil {
 		return Form{}, &Refusal{Reason: FormMalformed, Detail: "the body cannot be read", Cause: err}
 	}
 	return parseForm(string(body))
-}
-
-// closeConnection has a connection end with the answer. It would go on with the
-// rest of a body that nobody reads; MaxBytesReader asks the server for this only
-// if no middleware has wrapped w. HTTP/2 and 3 reset the stream instead.
-func closeConnection(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
-	}
 }
 
 // isForm says whether there is exactly one Content-Type field and it is that

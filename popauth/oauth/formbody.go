@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -17,16 +18,38 @@ import (
 // byte now and then holds a connection for hours.
 const formTime = 10 * time.Second
 
-// AnswerSoon has the answer to a request of an endpoint wait for no body, and no
-// body be waited for any longer than a form may take. Over HTTP/1.1, net/http
-// would read up to 256 KiB of it before it answers, and as much afterwards, at
-// the pace of the client. It is to be called first.
-func AnswerSoon(w http.ResponseWriter) {
-	connection := http.NewResponseController(w)
-	// neither is known over HTTP/3, where nobody waits
-	_ = connection.EnableFullDuplex()
-	_ = connection.SetReadDeadline(time.Now().Add(formTime))
+// LimitBody has the body of a request to an endpoint take no longer than a form
+// may, whether or not it is read. It is to be called first.
+func LimitBody(w http.ResponseWriter) {
+	// HTTP/3 knows no deadlines, and there nobody waits
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTime))
 }
+
+// LeaveBody has a request be answered without what is left of its body. It is to
+// be called before the answer is written, and the body must not be read then.
+//
+// Over HTTP/1.1 the connection ends with the answer. Else net/http would read up
+// to 256 KiB before it answers, at the pace of the client. Full duplex would
+// spare that, and is worse: with it, net/http does not notice that a body is
+// broken, nor, since Caddy wraps bodies, that it has not come to its end, and
+// takes the rest for the next request. Behind a proxy that keeps its
+// connections, the answer to that would be somebody else's.
+func LeaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	for wrapped, ok := w.(unwrapper); ok; wrapped, ok = w.(unwrapper) {
+		w = wrapped.Unwrap()
+	}
+	// This is how net/http is told that there is more than will be read. It then
+	// hangs up in a way that does not take the answer from a client that is
+	// still sending.
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("more")), 0).Read(make([]byte, 1))
+}
+
+// unwrapper is a writer around another one, as http.ResponseController knows it.
+type unwrapper interface{ Unwrap() http.ResponseWriter }
 
 // readBody reads a form's body of at most maxFormBytes, and says whether it took
 // longer than the limit. The time is that of the connection, since that is what

@@ -48,7 +48,7 @@ func (d *dripping) Close() error {
 func formRequest(body io.ReadCloser) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/oauth2/token", nil)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Body = body
+	r.Body, r.ContentLength = body, -1
 	return r
 }
 
