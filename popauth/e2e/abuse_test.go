@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,9 +16,9 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
-// The abuse tables are hostile requests, each with the answer it must get. The
-// ids in their names sort them: T is for the token endpoint, I for
-// introspection, V for revocation, J for the published keys and R for the API.
+// The abuse tables are hostile requests, each with the answer it must get, and
+// an honest one after each. The ids in their names are those of the rows in
+// abuse_index_test.go.
 
 // abuseGlobals is the authorization server of the abuse tables. It signs with
 // a key that the tests have too, so that they can make tokens which are wrong
@@ -30,7 +31,7 @@ const abuseGlobals = `
 		issuer https://auth.localhost:$HTTPS
 		audience https://api.example.com
 		signing_key {file.$DIR/issuer.json}
-		store file $DIR/store.db
+		store $STORE
 		client reports reports-secret {
 			scopes reports:read reports:write
 		}
@@ -63,7 +64,7 @@ const abuseGlobals = `
 		issuer https://auth.localhost:$HTTPS/jkt
 		audience https://api.example.com
 		signing_key {file.$DIR/issuer.json}
-		store file $DIR/store.db
+		store $STORE
 		access_token {
 			confirmation jkt
 		}
@@ -73,7 +74,7 @@ const abuseGlobals = `
 		issuer https://auth.localhost:$HTTPS/strict
 		audience https://api.example.com
 		signing_key {file.$DIR/issuer.json}
-		store file $DIR/store.db
+		store $STORE
 		nonce required
 		client reports reports-secret
 	}
@@ -140,10 +141,16 @@ api.localhost {
 }
 `
 
-// startAbused runs the server of the abuse tables.
+// startAbused runs the server of the abuse tables, with the store that is the
+// default.
 func startAbused(t *testing.T) *server {
 	t.Helper()
-	s := prepare(t, abuseGlobals, abuseSites)
+	return startAbusedOn(t, "file $DIR/store.db")
+}
+
+func startAbusedOn(t *testing.T, store string) *server {
+	t.Helper()
+	s := prepare(t, strings.ReplaceAll(abuseGlobals, "$STORE", store), abuseSites)
 	key, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "keys", "p384.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +160,27 @@ func startAbused(t *testing.T) *server {
 	}
 	s.run(t)
 	return s
+}
+
+// world is a server and a version of HTTP to speak with it.
+type world struct {
+	*server
+	name, protocol string
+	memory         bool // is the store
+}
+
+// worlds are those in which tables are run that have to do with tokens: each
+// version of HTTP with a file as the store, and one of them with the memory. A
+// store does not know which version a request came by. Where the store is not
+// asked, as for a proof or a cnf_key, there is one server for all versions.
+func worlds(t *testing.T) []world {
+	t.Helper()
+	var all []world
+	s := startAbused(t)
+	for _, protocol := range protocols {
+		all = append(all, world{s, protocol + " file", protocol, false})
+	}
+	return append(all, world{startAbusedOn(t, "memory"), "HTTP/2.0 memory", "HTTP/2.0", true})
 }
 
 // want is what a refused request must get.
@@ -209,6 +237,8 @@ func (s *server) refusedEndpoint(t *testing.T, got answer, since int, w want) {
 // refused checks what all refusals have in common.
 func (s *server) refused(t *testing.T, got answer, since int, w want) {
 	t.Helper()
+	covers(t)
+	s.tells(t, got, since)
 	if got.status != w.status {
 		t.Fatalf("got status %d %s %v, want %d", got.status, got.body, got.header["Www-Authenticate"], w.status)
 	}
@@ -229,6 +259,28 @@ func (s *server) refused(t *testing.T, got answer, since int, w want) {
 		t.Errorf("got log level %v, want %v", level, w.reason.Rule().Level)
 	}
 }
+
+// secret is what a token, a proof, a cnf_key or the secret of a client begins
+// or ends with, and the value that the tables plant where it fits.
+var secret = regexp.MustCompile(`eyJ[\w-]{8}|pop_at_\w|\w-secret|` + marker)
+
+// tells checks that an answer does not show what was planted in the request nor
+// the value of a placeholder, and that the log since then holds no secret.
+func (s *server) tells(t *testing.T, got answer, since int) {
+	t.Helper()
+	shown := fmt.Sprint(got.header, got.body)
+	for _, value := range []string{marker, echoed, s.dir} {
+		if strings.Contains(shown, value) {
+			t.Errorf("the answer shows %q: %s", value, shown)
+		}
+	}
+	if found := secret.Find(s.log(t)[since:]); found != nil {
+		t.Errorf("the log holds %q", found)
+	}
+}
+
+// planted are header fields that mean nothing.
+var planted = []string{"X-Marker", marker, "User-Agent", "Mozilla/5.0 " + marker}
 
 // assertSilent fails if any of the secrets stands in the log or in what Caddy
 // printed.

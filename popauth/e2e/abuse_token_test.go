@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -243,28 +244,26 @@ func zeroInFront(t *testing.T, member any) string {
 
 func TestTokenEndpointRefusesAbuse(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
 	key := fixture.Load(t, "p256")
-	for _, protocol := range protocols {
-		c := s.client(t, protocol)
-		for _, abuse := range append(tokenAbuses(), keyAbuses(t)...) {
-			t.Run(protocol+" "+abuse.name, func(t *testing.T) {
+	for _, w := range worlds(t) {
+		s, c := w.server, w.client(t, w.protocol)
+		table := tokenAbuses()
+		if !w.memory { // no store is asked about a cnf_key
+			table = append(table, keyAbuses(t)...)
+		}
+		for _, abuse := range table {
+			t.Run(w.name+" "+abuse.name, func(t *testing.T) {
 				since := len(s.log(t))
 				got := do(t, c, abuse.request(t, s, key))
-				if got.proto != protocol {
-					t.Fatalf("spoke %s, want %s", got.proto, protocol)
+				if got.proto != w.protocol {
+					t.Fatalf("spoke %s, want %s", got.proto, w.protocol)
 				}
 				s.refusedEndpoint(t, got, since, abuse.want)
-				for _, value := range []string{marker, echoed} {
-					if strings.Contains(fmt.Sprint(got), value) {
-						t.Errorf("the answer echoes the request: %s %v", got.body, got.header)
-					}
-				}
 				s.honest(t, c, key)
 			})
 		}
+		s.assertSilent(t, marker, "reports-secret", "other-secret")
 	}
-	s.assertSilent(t, marker, "reports-secret", "wrong-secret", "other-secret")
 }
 
 // request makes the hostile request from an honest one.
@@ -288,9 +287,10 @@ func (a tokenAbuse) request(t *testing.T, s *server, key fixture.Key) *http.Requ
 				form.Del(name)
 			}
 		}
+		form.Set("unknown", marker)
 		body = form.Encode()
 	}
-	fields = append([]string{"X-Forwarded-For", newAddress()}, fields...)
+	fields = slices.Concat([]string{"X-Forwarded-For", newAddress()}, planted, fields)
 	return newRequest(t, method, s.site("auth", path), body, fields...)
 }
 

@@ -27,7 +27,11 @@ const asCaddy = "POPAUTH_E2E_AS_CADDY"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asCaddy) {
 	case "":
-		os.Exit(m.Run())
+		code := m.Run()
+		if code == 0 && !everyRowIsCovered(os.Stdout) {
+			code = 1
+		}
+		os.Exit(code)
 	case "child":
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
