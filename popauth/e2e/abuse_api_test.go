@@ -244,6 +244,19 @@ var badTokens = []apiAbuse{
 	{"R20 b64 false", func(h *hand) *http.Request { return h.forge(map[string]any{"b64": false}, nil) }, badToken(oauth.TokenMalformed)},
 	{"R20 zip", func(h *hand) *http.Request { return h.forge(map[string]any{"zip": "DEF"}, nil) }, badToken(oauth.TokenMalformed)},
 	{"R18 jku", func(h *hand) *http.Request { return h.forge(map[string]any{"jku": "https://evil.example"}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R18 jwk", func(h *hand) *http.Request {
+		jwk := h.thief.JWK
+		h.issuer = h.thief
+		return h.forge(map[string]any{"alg": "ES256", "jwk": jwk, "kid": fixture.Load(h, "p384").Thumbprint(h)}, nil)
+	}, badToken(oauth.TokenMalformed)},
+	{"R18 x5u", func(h *hand) *http.Request { return h.forge(map[string]any{"x5u": "https://evil.example"}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R18 x5c", func(h *hand) *http.Request { return h.forge(map[string]any{"x5c": []string{marker}}, nil) }, badToken(oauth.TokenMalformed)},
+	{"R18 no kid", func(h *hand) *http.Request { return h.forge(map[string]any{"kid": nil}, nil) }, badToken(oauth.TokenForged)},
+	{"R20 the JSON form", func(h *hand) *http.Request {
+		parts := strings.Split(h.token, ".")
+		token := `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`
+		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
+	}, ambiguous(oauth.AmbiguousAuthorization)},
 	{"R20 duplicate member", func(h *hand) *http.Request {
 		token := h.issuer.Raw(h, []byte(`{"typ":"at+jwt","alg":"ES384","alg":"ES384","kid":"`+h.issuer.Thumbprint(h)+`"}`), []byte(`{}`), "ES384")
 		return h.get("/reports", "Authorization", "DPoP "+token, "Dpop", h.proofFor(token))
@@ -271,9 +284,9 @@ var badTokens = []apiAbuse{
 
 // badProofs are about proofs that are wrong in themselves.
 var badProofs = []apiAbuse{
-	{"R05 the thief's own key", func(h *hand) *http.Request { return h.with(h.proof(h.thief, nil)) }, badToken(oauth.ProofKeyMismatch)},
+	{"R05 C02 another client's key", func(h *hand) *http.Request { return h.with(h.proof(h.thief, nil)) }, badToken(oauth.ProofKeyMismatch)},
 	{"R06 no ath", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"ath": nil})) }, badProof(oauth.ProofTokenMismatch)},
-	{"R06 ath of another token", func(h *hand) *http.Request { return h.with(h.proofFor(h.token + "x")) }, badProof(oauth.ProofTokenMismatch)},
+	{"R06 C02 ath of another token", func(h *hand) *http.Request { return h.with(h.proofFor(h.token + "x")) }, badProof(oauth.ProofTokenMismatch)},
 	{"R06 ath padded", func(h *hand) *http.Request {
 		sum := sha256.Sum256([]byte(h.token))
 		return h.with(h.proof(h.key, map[string]any{"ath": base64.URLEncoding.EncodeToString(sum[:])}))
@@ -282,17 +295,17 @@ var badProofs = []apiAbuse{
 		sum := sha256.Sum256([]byte(h.token))
 		return h.with(h.proof(h.key, map[string]any{"ath": hex.EncodeToString(sum[:])}))
 	}, badProof(oauth.ProofTokenMismatch)},
-	{"R07 htm HEAD for GET", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"htm": "HEAD"})) }, badProof(oauth.ProofMethodMismatch)},
+	{"R07 C02 htm HEAD for GET", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"htm": "HEAD"})) }, badProof(oauth.ProofMethodMismatch)},
 	{"R07 htm get for GET", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"htm": "get"})) }, badProof(oauth.ProofMethodMismatch)},
 	{"R07 method get", func(h *hand) *http.Request {
 		r := h.with(h.proof(h.key, map[string]any{"htm": "get"}))
 		r.Method = "get"
 		return r
 	}, ambiguous(oauth.AmbiguousMethod)},
-	{"R09 another path", func(h *hand) *http.Request {
+	{"R09 C02 another path", func(h *hand) *http.Request {
 		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("api", "/other")}))
 	}, badProof(oauth.ProofURLMismatch)},
-	{"R09 another host", func(h *hand) *http.Request {
+	{"R09 C02 another host", func(h *hand) *http.Request {
 		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("evil", "/reports")}))
 	}, badProof(oauth.ProofURLMismatch)},
 	{"R09 http for https", func(h *hand) *http.Request {
@@ -305,16 +318,11 @@ var badProofs = []apiAbuse{
 		return h.with(h.proof(h.key, map[string]any{"htu": h.s.site("api", "%2Freports")}))
 	}, badProof(oauth.ProofURLMismatch)},
 	{"R12 no nonce", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"nonce": nil})) }, retry(oauth.NonceMissing)},
-	{"R12 forged nonce", func(h *hand) *http.Request {
+	{"R12 C01 forged nonce", func(h *hand) *http.Request {
 		return h.with(h.proof(h.key, map[string]any{"nonce": base64.RawURLEncoding.EncodeToString(make([]byte, 32))}))
 	}, retry(oauth.NonceInvalid)},
-	{"R12 a flipped bit", func(h *hand) *http.Request {
-		b, err := base64.RawURLEncoding.DecodeString(h.nonce)
-		if err != nil {
-			h.Fatal(err)
-		}
-		b[len(b)-1] ^= 1
-		return h.with(h.proof(h.key, map[string]any{"nonce": base64.RawURLEncoding.EncodeToString(b)}))
+	{"R12 C01 a flipped bit", func(h *hand) *http.Request {
+		return h.with(h.proof(h.key, map[string]any{"nonce": flipBit(h.T, h.nonce)}))
 	}, retry(oauth.NonceInvalid)},
 	{"R12 empty nonce", func(h *hand) *http.Request { return h.with(h.proof(h.key, map[string]any{"nonce": ""})) }, retry(oauth.NonceInvalid)},
 	{"R12 too old an iat without nonces", func(h *hand) *http.Request {
@@ -326,28 +334,39 @@ var badProofs = []apiAbuse{
 	{"R12 an iat from before the start", func(h *hand) *http.Request {
 		return h.clock(map[string]any{"iat": time.Now().Unix() - 200})
 	}, retry(oauth.Fenced)},
-	{"a proof where no nonce is used", func(h *hand) *http.Request {
+	{"no proof where no nonce is used", func(h *hand) *http.Request {
 		return h.get("/clock", "Authorization", "DPoP "+h.token)
 	}, want{401, "invalid_dpop_proof", oauth.ProofMissing, false, ""}},
-	{"a proof that is no JWT", func(h *hand) *http.Request { return h.with("this-is-no-JWT") }, badProof(oauth.ProofMalformed)},
-	{"a proof without its last part", func(h *hand) *http.Request {
+	{"C04 a proof that is no JWT", func(h *hand) *http.Request { return h.with("this-is-no-JWT") }, badProof(oauth.ProofMalformed)},
+	{"C04 a proof without its last part", func(h *hand) *http.Request {
 		proof := h.proof(h.key, nil)
 		return h.with(proof[:strings.LastIndexByte(proof, '.')+1])
 	}, badProof(oauth.ProofMalformed)},
-	{"a proof with another signature", func(h *hand) *http.Request {
+	{"C04 a proof with another signature", func(h *hand) *http.Request {
 		proof, other := h.proof(h.key, nil), h.proof(h.key, nil)
 		return h.with(proof[:strings.LastIndexByte(proof, '.')] + other[strings.LastIndexByte(other, '.'):])
 	}, badProof(oauth.ProofSignatureInvalid)},
-	{"a proof of typ JWT", func(h *hand) *http.Request {
+	{"C04 a proof of typ JWT", func(h *hand) *http.Request {
 		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"typ": "JWT"}}))
 	}, badProof(oauth.ProofTypeWrong)},
-	{"a proof with alg none", func(h *hand) *http.Request {
+	{"C04 a proof with alg none", func(h *hand) *http.Request {
 		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"alg": "none"}}))
 	}, badProof(oauth.ProofAlgorithmWrong)},
-	{"a proof with a private key", func(h *hand) *http.Request {
+	{"C04 a proof with a private key", func(h *hand) *http.Request {
 		jwk := with(h.key.JWK, "d", marker)
 		return h.with(h.key.Proof(h, fixture.Proof{Method: "GET", URL: h.s.site("api", "/reports"), Token: h.token, Nonce: h.nonce, Header: map[string]any{"jwk": jwk}}))
 	}, badProof(oauth.ProofKeyInvalid)},
+}
+
+// flipBit is a nonce with another last bit.
+func flipBit(t *testing.T, nonce string) string {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // clock is a request to the path where proofs are judged by their iat.
@@ -402,6 +421,7 @@ func TestAPIRefusesAbuse(t *testing.T) {
 
 func TestObsoleteLineFoldingIsRefused(t *testing.T) {
 	t.Parallel()
+	covers(t, "R23")
 	s := startAbused(t)
 	h := s.deal(t, s.client(t, "HTTP/1.1"))
 	conn, err := tls.Dial("tcp", s.address(), &tls.Config{RootCAs: s.roots(t), ServerName: "api.localhost", NextProtos: []string{"http/1.1"}})
@@ -440,6 +460,7 @@ func TestEquivalentURLsAreAccepted(t *testing.T) {
 		"a fragment":                       s.site("api", "/reports#top"),
 	} {
 		t.Run(name, func(t *testing.T) {
+			covers(t)
 			if got := do(t, h.c, h.with(h.proof(h.key, map[string]any{"htu": htu}))); got.status != http.StatusOK {
 				t.Errorf("got %d %v, want 200", got.status, got.header["Www-Authenticate"])
 			}
@@ -449,8 +470,8 @@ func TestEquivalentURLsAreAccepted(t *testing.T) {
 
 func TestReplayedProofIsRefused(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
-	for _, protocol := range protocols {
+	for _, w := range worlds(t) {
+		s := w.server
 		for name, again := range map[string]func(h *hand, proof string) string{
 			"the same proof": func(_ *hand, proof string) string { return proof },
 			"signed again with the same jti": func(h *hand, _ string) string {
@@ -458,8 +479,8 @@ func TestReplayedProofIsRefused(t *testing.T) {
 			},
 			"with s replaced by n-s": func(h *hand, proof string) string { return h.key.FlipS(h, proof) },
 		} {
-			t.Run(protocol+" "+name, func(t *testing.T) {
-				h := s.deal(t, s.client(t, protocol))
+			t.Run(w.name+" R10 C03 "+name, func(t *testing.T) {
+				h := s.deal(t, s.client(t, w.protocol))
 				// the jti is the same in all cases, so each needs a guard that
 				// has not seen it: a token of its own does not help, a key does
 				h.key = fixture.Fresh(t)
@@ -481,6 +502,7 @@ func TestOneOfManyConcurrentUsesIsAccepted(t *testing.T) {
 	s := startAbused(t)
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
+			covers(t, "R10", "C03")
 			h := s.deal(t, s.client(t, protocol))
 			proof := h.proof(h.key, nil)
 			const uses = 32

@@ -123,7 +123,7 @@ func TestAssertionsAreRefusedAsAbuse(t *testing.T) {
 			t.Run(protocol+" "+abuse.name, func(t *testing.T) {
 				sent := s.assertion(t, abuse.key, abuse.header, abuse.claims)
 				since := len(s.log(t))
-				s.refusedEndpoint(t, s.asserted(t, c, sent, abuse.fields...), since, abuse.want)
+				s.refusedEndpoint(t, s.asserted(t, c, sent, append(abuse.fields, planted...)...), since, abuse.want)
 				s.assertSilent(t, sent)
 				if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {
 					t.Errorf("an honest request afterwards: got %d %s, want 200", got.status, got.body)
@@ -147,9 +147,9 @@ func TestAssertionServesOnceAcrossRestarts(t *testing.T) {
 		name   string
 		happen func()
 	}{
-		{"at once", func() {}},
-		{"after a restart", func() { s.stop(); s.run(t) }},
-		{"after a crash", func() { s.kill(); s.run(t) }},
+		{"T32 at once", func() {}},
+		{"T32 after a restart", func() { s.stop(); s.run(t) }},
+		{"T32 after a crash", func() { s.kill(); s.run(t) }},
 	} {
 		again.happen()
 		c := s.client(t, "HTTP/1.1")
@@ -170,7 +170,7 @@ func TestAssertionServesOnceAcrossRestarts(t *testing.T) {
 	c := s.client(t, "HTTP/1.1")
 	since := len(s.log(t))
 	unknown := want{400, "invalid_client", oauth.AssertionBeforeStore, false, ""}
-	t.Run("after the loss of the store", func(t *testing.T) { s.refusedEndpoint(t, s.asserted(t, c, sent), since, unknown) })
+	t.Run("T32 after the loss of the store", func(t *testing.T) { s.refusedEndpoint(t, s.asserted(t, c, sent), since, unknown) })
 	nextSecond(t)
 	if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {
 		t.Errorf("an honest request: got %d %s, want 200", got.status, got.body)
@@ -182,6 +182,7 @@ func TestAssertionServesOnceAcrossRestarts(t *testing.T) {
 // a reload forgets nothing.
 func TestFailuresAreLimited(t *testing.T) {
 	t.Parallel()
+	covers(t, "T07")
 	s := startAsserted(t)
 	c := s.client(t, "HTTP/2.0")
 	form := url.Values{"grant_type": {"client_credentials"}, "cnf_key": {cnfKey(t, fixture.Load(t, "p256"))}}

@@ -15,11 +15,11 @@ import (
 
 func TestRevocationRefusesAbuse(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
 	urlencoded := []string{"Content-Type", "application/x-www-form-urlencoded"}
-	for _, protocol := range protocols {
+	for _, w := range worlds(t) {
+		s := w.server
 		for format, client := range formats {
-			h := s.dealFor(t, s.client(t, protocol), client)
+			h := s.dealFor(t, s.client(t, w.protocol), client)
 			own := append(urlencoded, "Authorization", basic(client, client+"-secret"))
 			as := func(client, secret string) []string {
 				return append(urlencoded, "Authorization", basic(client, secret))
@@ -40,12 +40,12 @@ func TestRevocationRefusesAbuse(t *testing.T) {
 				{name: "an empty token", fields: own, body: "token=", want: invalidRequest(oauth.ParameterMissing)},
 				{name: "two tokens", fields: own, body: "token=x&token=" + h.token, want: invalidRequest(oauth.ParameterRepeated)},
 			} {
-				t.Run(protocol+" "+format+" "+abuse.name, func(t *testing.T) {
+				t.Run(w.name+" "+format+" "+abuse.name, func(t *testing.T) {
 					abuse.path = "/oauth2/revoke" + abuse.path
 					since := len(s.log(t))
 					got := do(t, h.c, abuse.request(t, s, h.key))
-					if got.proto != protocol {
-						t.Fatalf("spoke %s, want %s", got.proto, protocol)
+					if got.proto != w.protocol {
+						t.Fatalf("spoke %s, want %s", got.proto, w.protocol)
 					}
 					s.refusedEndpoint(t, got, since, abuse.want)
 					if strings.Contains(got.body, h.token) {
@@ -62,9 +62,8 @@ func TestRevocationRefusesAbuse(t *testing.T) {
 
 func TestRevokedTokenIsGoodForNothing(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
-	for _, protocol := range protocols {
-		c := s.client(t, protocol)
+	for _, w := range worlds(t) {
+		s, c := w.server, w.client(t, w.protocol)
 		for format, client := range formats {
 			for _, revoking := range []struct{ name, extra string }{
 				{"V01 revoked", ""},
@@ -72,7 +71,7 @@ func TestRevokedTokenIsGoodForNothing(t *testing.T) {
 				{"V02 with a wrong hint", "refresh_token"},
 				{"V02 with an unknown hint", "x"},
 			} {
-				t.Run(protocol+" "+format+" "+revoking.name, func(t *testing.T) {
+				t.Run(w.name+" "+format+" "+revoking.name, func(t *testing.T) {
 					h := s.dealFor(t, c, client)
 					used := h.proof(h.key, nil)
 					if got := do(t, c, h.with(used)); got.status != http.StatusOK {
@@ -101,6 +100,7 @@ func TestRevokedTokenIsGoodForNothing(t *testing.T) {
 // §2.2).
 func (s *server) acceptsRevocation(t *testing.T, got answer) {
 	t.Helper()
+	covers(t)
 	if got.status != http.StatusOK || got.body != "" {
 		t.Errorf("revoking: got %d %q, want 200 and no body", got.status, got.body)
 	}
@@ -113,6 +113,7 @@ func (s *server) acceptsRevocation(t *testing.T, got answer) {
 // nothing else.
 func (s *server) inactive(t *testing.T, c *http.Client, token string) {
 	t.Helper()
+	covers(t)
 	got := s.post(t, c, "/oauth2/introspect", form("token", token), "Authorization", basic("inspector", "inspector-secret"))
 	if got.status != http.StatusOK || strings.TrimSpace(got.body) != `{"active":false}` {
 		t.Errorf("introspection: got %d %q, want 200 and {\"active\":false} alone", got.status, got.body)
@@ -126,9 +127,8 @@ func (s *server) inactive(t *testing.T, c *http.Client, token string) {
 // nothing left to do (RFC 7009 §2.2).
 func TestRevokingWhatIsNoToken(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
-	for _, protocol := range protocols {
-		c := s.client(t, protocol)
+	for _, w := range worlds(t) {
+		s, c := w.server, w.client(t, w.protocol)
 		h, sealed := s.deal(t, c), s.dealFor(t, c, opaqueClient)
 		for name, token := range map[string]string{
 			"V02 unknown":                    "unknown",
@@ -140,7 +140,7 @@ func TestRevokingWhatIsNoToken(t *testing.T) {
 			"V02 of another issuer":          h.minted(nil, map[string]any{"iss": "https://elsewhere.example.com"}),
 			"V02 a proof":                    h.proof(h.key, nil),
 		} {
-			t.Run(protocol+" "+name, func(t *testing.T) {
+			t.Run(w.name+" "+name, func(t *testing.T) {
 				s.acceptsRevocation(t, s.revoke(t, c, token, jwtClient))
 				s.passesAt(t, c, h.key, h.token, "/reports")
 				s.passesAt(t, c, sealed.key, sealed.token, "/reports")
@@ -180,9 +180,8 @@ func neighbour(c byte) byte {
 // that was revoked, in ways that a sloppy reader would not notice.
 func TestOtherSpellingsOfATokenAreNotActive(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
-	for _, protocol := range protocols {
-		c := s.client(t, protocol)
+	for _, w := range worlds(t) {
+		s, c := w.server, w.client(t, w.protocol)
 		for format, client := range formats {
 			for _, row := range []string{"I04", "R19"} {
 				h := s.dealFor(t, c, client)
@@ -191,7 +190,7 @@ func TestOtherSpellingsOfATokenAreNotActive(t *testing.T) {
 					s.acceptsRevocation(t, s.revoke(t, c, h.token, client))
 				}
 				for name, token := range spellings {
-					t.Run(protocol+" "+row+" "+format+" "+name, func(t *testing.T) {
+					t.Run(w.name+" "+row+" "+format+" "+name, func(t *testing.T) {
 						s.inactive(t, c, token)
 						s.inactive(t, c, token+"\r\n")
 						s.refusedAs(t, c, h, token, oauth.TokenMalformed, oauth.TokenUnknown, oauth.TokenForged)
@@ -231,12 +230,12 @@ func (s *server) refusedAs(t *testing.T, c *http.Client, h *hand, token string, 
 // the other way round.
 func TestRevocationCoversEverySignatureOfAToken(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
 	key := fixture.Load(t, "p256")
-	for _, protocol := range protocols {
+	for _, w := range worlds(t) {
+		s := w.server
 		for name, flipFirst := range map[string]bool{"R19 s replaced by n-s": false, "R19 s replaced by n-s in the one that is revoked": true} {
-			t.Run(protocol+" "+name, func(t *testing.T) {
-				h := s.deal(t, s.client(t, protocol))
+			t.Run(w.name+" "+name, func(t *testing.T) {
+				h := s.deal(t, s.client(t, w.protocol))
 				first, second := h.token, h.issuer.FlipS(t, h.token)
 				if flipFirst {
 					first, second = second, first

@@ -86,15 +86,25 @@ func tokenAbuses() []tokenAbuse {
 	table := []tokenAbuse{
 		{name: "T01 GET", method: "GET", want: want{405, "invalid_request", oauth.MethodNotAllowed, false, "Allow"}},
 		{name: "T01 OPTIONS", method: "OPTIONS", want: want{405, "invalid_request", oauth.MethodNotAllowed, false, "Allow"}},
+		{name: "T01 PUT", method: "PUT", want: want{405, "invalid_request", oauth.MethodNotAllowed, false, "Allow"}},
+		{name: "T01 post in small letters", method: "post", want: want{405, "invalid_request", oauth.MethodNotAllowed, false, "Allow"}},
+		{name: "T02 multipart", fields: append(as(basic("reports", "reports-secret"))[2:], "Content-Type", "multipart/form-data; boundary=x"), body: "--x--", want: invalidRequest(oauth.ContentTypeWrong)},
+		{name: "T02 a longer name", fields: append(as(basic("reports", "reports-secret"))[2:], "Content-Type", "application/x-www-form-urlencoded2"), want: invalidRequest(oauth.ContentTypeWrong)},
+		{name: "T02 two content types", fields: append(reports, "Content-Type", "application/json"), want: invalidRequest(oauth.ContentTypeWrong)},
 		{name: "T02 JSON", fields: []string{"Content-Type", "application/json"}, body: `{"grant_type":"client_credentials"}`, want: invalidRequest(oauth.ContentTypeWrong)},
 		{name: "T02 no content type", fields: []string{"Authorization", basic("reports", "reports-secret")}, want: invalidRequest(oauth.ContentTypeWrong)},
 		{name: "T03 body over 64 KiB", form: map[string]string{"state": strings.Repeat("x", 64<<10)}, want: want{413, "invalid_request", oauth.FormTooLarge, false, ""}},
 		{name: "T03 over 64 parameters", body: "grant_type=client_credentials" + manyParameters(64), fields: reports, want: invalidRequest(oauth.FormMalformed)},
 		{name: "T04 parameter twice", body: "grant_type=client_credentials&scope=reports:read&scope=reports:read", fields: reports, want: invalidRequest(oauth.ParameterRepeated)},
 		{name: "T04 unknown parameter twice", body: "grant_type=client_credentials&x=1&x=2", fields: reports, want: invalidRequest(oauth.ParameterRepeated)},
+		{name: "T04 secret twice", body: "grant_type=client_credentials&client_id=reports&client_secret=x&client_secret=reports-secret", fields: form, want: invalidRequest(oauth.ParameterRepeated)},
+		{name: "T04 a name that is escaped, twice", body: "grant_type=client_credentials&scope=reports:read&%73cope=reports:read", fields: reports, want: invalidRequest(oauth.ParameterRepeated)},
+		{name: "T04 secret in the query", path: "/oauth2/token?client_secret=reports-secret&x=" + marker, want: invalidRequest(oauth.ParameterInQuery)},
 		{name: "T04 parameter in the query", path: "/oauth2/token?scope=reports:read", want: invalidRequest(oauth.ParameterInQuery)},
 		{name: "T05 no grant type", form: map[string]string{"grant_type": "-"}, want: invalidRequest(oauth.ParameterMissing)},
 		{name: "T05 empty grant type", form: map[string]string{"grant_type": ""}, want: invalidRequest(oauth.ParameterMissing)},
+		{name: "T05 authorization code", form: map[string]string{"grant_type": "authorization_code", "code": marker}, want: want{400, "unsupported_grant_type", oauth.GrantUnsupported, false, ""}},
+		{name: "T27 refresh token", form: map[string]string{"grant_type": "refresh_token", "refresh_token": marker}, want: want{400, "unsupported_grant_type", oauth.GrantUnsupported, false, ""}},
 		{name: "T05 password", form: map[string]string{"grant_type": "password"}, want: want{400, "unsupported_grant_type", oauth.GrantUnsupported, false, ""}},
 		{name: "a client without the grant", fields: as(basic("inspector", "inspector-secret")), want: want{400, "unauthorized_client", oauth.GrantUnauthorized, false, ""}},
 		{name: "T06 unknown client", fields: as(basic("nobody", "reports-secret")), want: unauthenticated},
@@ -122,11 +132,14 @@ func tokenAbuses() []tokenAbuse {
 			tokenAbuse{name: "T33 in the body " + name, fields: form, form: map[string]string{"client_id": id, "client_secret": "reports-secret"}, want: inBody})
 	}
 	hostile := map[string]want{
-		"grant_type": {400, "unsupported_grant_type", oauth.GrantUnsupported, false, ""},
-		"scope":      {400, "invalid_scope", oauth.ScopeInvalid, false, ""},
-		"resource":   {400, "invalid_target", oauth.TargetInvalid, false, ""},
-		"cnf_key":    invalidRequest(oauth.ConfirmationKeyInvalid),
-		"client_id":  invalidRequest(oauth.ClientAuthRepeated),
+		"grant_type":            {400, "unsupported_grant_type", oauth.GrantUnsupported, false, ""},
+		"scope":                 {400, "invalid_scope", oauth.ScopeInvalid, false, ""},
+		"resource":              {400, "invalid_target", oauth.TargetInvalid, false, ""},
+		"cnf_key":               invalidRequest(oauth.ConfirmationKeyInvalid),
+		"client_id":             invalidRequest(oauth.ClientAuthRepeated),
+		"client_secret":         invalidRequest(oauth.ClientAuthRepeated),
+		"client_assertion":      invalidRequest(oauth.ClientAuthRepeated),
+		"client_assertion_type": invalidRequest(oauth.ClientAuthRepeated),
 	}
 	for parameter, w := range hostile {
 		for name, value := range map[string]string{"markup": `"><script>` + echoed, "CRLF": echoed + "\r\nX-Injected: 1", "a placeholder": "{env.HOME}" + echoed} {
@@ -296,15 +309,26 @@ func (a tokenAbuse) request(t *testing.T, s *server, key fixture.Key) *http.Requ
 
 func TestUnknownClientAndWrongSecretGetTheSameBytes(t *testing.T) {
 	t.Parallel()
+	covers(t, "T06")
 	s := startAbused(t)
 	c := s.client(t, "HTTP/1.1")
-	form := url.Values{"grant_type": {"client_credentials"}}
-	unknown := s.post(t, c, "/oauth2/token", form, "Authorization", basic("nobody", "x"))
-	wrong := s.post(t, c, "/oauth2/token", form, "Authorization", basic("reports", "x"))
-	unknown.header.Del("Date")
-	wrong.header.Del("Date")
-	if got, want := fmt.Sprint(unknown), fmt.Sprint(wrong); got != want {
-		t.Errorf("got %s for an unknown client and %s for a wrong secret, want the same", got, want)
+	ask := func(id string, inBody bool) string {
+		form := url.Values{"grant_type": {"client_credentials"}}
+		var fields []string
+		if inBody {
+			form.Set("client_id", id)
+			form.Set("client_secret", "x")
+		} else {
+			fields = []string{"Authorization", basic(id, "x")}
+		}
+		got := s.post(t, c, "/oauth2/token", form, fields...)
+		got.header.Del("Date")
+		return fmt.Sprint(got)
+	}
+	for name, inBody := range map[string]bool{"Basic": false, "in the body": true} {
+		if unknown, wrong := ask("nobody", inBody), ask("reports", inBody); unknown != wrong {
+			t.Errorf("%s: got %s for an unknown client and %s for a wrong secret, want the same", name, unknown, wrong)
+		}
 	}
 }
 

@@ -194,6 +194,7 @@ func TestPagesUseTheAPI(t *testing.T) {
 // neither a refusal nor an answer.
 func TestOtherPagesAreKeptOut(t *testing.T) {
 	t.Parallel()
+	covers(t, "R29")
 	s := startCORS(t)
 	for _, protocol := range protocols {
 		c := s.client(t, protocol)

@@ -120,6 +120,7 @@ var tooEarly = want{http.StatusTooEarly, "temporarily_unavailable", oauth.EarlyD
 // proof is not used up: the client sends the request again after the handshake.
 func TestEarlyDataIsRefused(t *testing.T) {
 	t.Parallel()
+	covers(t, "R30")
 	s := start(t, stateGlobals, stateSites)
 	h := s.deal(t, s.client(t, "HTTP/3.0"))
 
@@ -147,6 +148,7 @@ func TestEarlyDataIsRefused(t *testing.T) {
 // TestEarlyDataIsRefusedByTheTokenEndpoint does so with a client's secret.
 func TestEarlyDataIsRefusedByTheTokenEndpoint(t *testing.T) {
 	t.Parallel()
+	covers(t, "T36")
 	s := start(t, stateGlobals, stateSites)
 	h := s.deal(t, s.client(t, "HTTP/3.0"))
 	conn, q, hear := s.resumed(t, "auth")

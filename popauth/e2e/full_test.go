@@ -27,6 +27,7 @@ func limited(size string) string {
 // them, and all else goes on.
 func TestFullStore(t *testing.T) {
 	t.Parallel()
+	covers(t, "T35")
 	s := start(t, limited("4MiB"), stateSites)
 	since := len(s.log(t))
 	var mu sync.Mutex
@@ -59,7 +60,7 @@ func TestFullStore(t *testing.T) {
 	refused := len(s.log(t))
 	got := s.post(t, c, "/oauth2/token", form("grant_type", "client_credentials", "cnf_key", cnfKey(t, fixture.Load(t, "p256"))),
 		"Authorization", basic(opaqueClient, opaqueClient+"-secret"))
-	s.refusedEndpoint(t, got, refused, want{503, "temporarily_unavailable", oauth.StoreUnavailable, false, ""})
+	s.refusedEndpoint(t, got, refused, want{503, "temporarily_unavailable", oauth.StoreUnavailable, false, "Retry-After"})
 	if log := string(s.log(t)[refused:]); !strings.Contains(log, "max_size") {
 		t.Errorf("the log does not name the option to change: %s", log)
 	}

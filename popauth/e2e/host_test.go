@@ -190,6 +190,7 @@ func (s *server) speakQUIC(t *testing.T, fields [][2]string) (string, error) {
 // to a proxy. Those count, and a Host field is not looked at (RFC 9112 §3.2.2).
 func TestAbsoluteFormNamesTheSite(t *testing.T) {
 	t.Parallel()
+	covers(t, "R08")
 	s := start(t, stateGlobals, stateSites)
 	h := s.deal(t, s.client(t, "HTTP/1.1"))
 	request := func(target, host string) string {

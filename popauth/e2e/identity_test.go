@@ -62,6 +62,7 @@ func echo(t *testing.T) string {
 // client does to have it deleted, doubled or shadowed by another name.
 func TestUpstreamLearnsWhoseRequestItIs(t *testing.T) {
 	t.Parallel()
+	covers(t, "R26", "R27")
 	s := start(t, stateGlobals, strings.ReplaceAll(identitySites, "$ECHO", echo(t)))
 	for _, protocol := range protocols {
 		h := &hand{T: t, s: s, c: s.client(t, protocol), key: fixture.Load(t, "p256")}

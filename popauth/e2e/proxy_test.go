@@ -165,6 +165,7 @@ var spoofs = map[string][]string{
 
 func TestSpoofedFieldsChangeNothing(t *testing.T) {
 	t.Parallel()
+	covers(t, "R08")
 	p := startProxied(t)
 	key := fixture.Load(t, "p256")
 	token := p.back.token(t, p.back.client(t, "HTTP/2.0"), key)
@@ -194,6 +195,7 @@ func TestSpoofedFieldsChangeNothing(t *testing.T) {
 // with his own name as Host. On no kind of site does it pass.
 func TestRelayedProofIsRefused(t *testing.T) {
 	t.Parallel()
+	covers(t, "R08")
 	p := startProxied(t)
 	key := fixture.Load(t, "p256")
 	token := p.back.token(t, p.back.client(t, "HTTP/2.0"), key)

@@ -27,6 +27,7 @@ func edition(n int) string {
 // used, a nonce that was given out stays good, and nothing piles up.
 func TestReloadUnderTraffic(t *testing.T) {
 	t.Parallel()
+	covers(t, "R11")
 	const warmup, reloads = 5, 50
 	s := start(t, stateGlobals, edition(0))
 	n := 0

@@ -18,6 +18,7 @@ import (
 // challenge must be all that an honest client needs.
 func TestRestartRefusesOldProofs(t *testing.T) {
 	t.Parallel()
+	covers(t, "R11", "C03")
 	s := start(t, stateGlobals, stateSites)
 	var hands []*hand
 	var used, unused []string

@@ -15,6 +15,7 @@ import (
 // sending, in each version of HTTP, and others are served meanwhile.
 func TestFormThatNeverEndsIsRefused(t *testing.T) {
 	t.Parallel()
+	covers(t, "T37")
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel() // it takes as long as a form may
