@@ -133,6 +133,8 @@ func TestRevokingWhatIsNoToken(t *testing.T) {
 		for name, token := range map[string]string{
 			"V02 unknown":                    "unknown",
 			"V02 empty parts":                "..",
+			"V02 markup":                     `"><script>{env.HOME}`,
+			"V02 a line end":                 h.token + "\r\n",
 			"V02 an opaque token nobody has": "pop_at_" + strings.Repeat("A", 43),
 			"V02 cut off":                    sealed.token[:len(sealed.token)-1],
 			"V02 expired":                    h.minted(nil, map[string]any{"iat": 1, "exp": 2}),

@@ -123,7 +123,7 @@ func tokenAbuses() []tokenAbuse {
 		{name: "T09 scope not allowed", form: map[string]string{"scope": "reports:read admin"}, want: want{400, "invalid_scope", oauth.ScopeInvalid, false, ""}},
 		{name: "T09 scope over 4 KiB", form: map[string]string{"scope": strings.Repeat("reports:read ", 400)}, want: want{400, "invalid_scope", oauth.ScopeInvalid, false, ""}},
 		{name: "resource of another audience", form: map[string]string{"resource": "https://elsewhere.example.com"}, want: want{400, "invalid_target", oauth.TargetInvalid, false, ""}},
-		{name: "early data, by the word of a proxy", fields: append(reports, "Early-Data", "1"), want: tooEarly},
+		{name: "T36 early data, by the word of a proxy", fields: append(reports, "Early-Data", "1"), want: tooEarly},
 		{name: "no key where one is required", form: map[string]string{"cnf_key": "-"}, want: invalidRequest(oauth.ConfirmationKeyRequired)},
 	}
 	for name, id := range map[string]string{"NUL": "re\x00ports", "CRLF": "re\r\nports", "10 KB": strings.Repeat("r", 10<<10), "invalid UTF-8": "re\xffports"} {

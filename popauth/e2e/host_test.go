@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +35,7 @@ func TestHostAndAuthorityMayNotDiffer(t *testing.T) {
 	t.Parallel()
 	s := start(t, stateGlobals, stateSites)
 	for _, protocol := range protocols {
-		speak := map[string]func(*testing.T, [][2]string) (string, error){
-			"HTTP/1.1": s.speakLines, "HTTP/2.0": s.speakFrames, "HTTP/3.0": s.speakQUIC,
-		}[protocol]
+		speak := s.speaker(protocol)
 		h := s.deal(t, s.client(t, protocol))
 		api := fmt.Sprintf("api.localhost:%d", s.https)
 		for name, tt := range map[string]struct {
@@ -58,17 +57,17 @@ func TestHostAndAuthorityMayNotDiffer(t *testing.T) {
 					}
 					return append(fields, [2]string{"authorization", "DPoP " + h.token}, [2]string{"dpop", proof})
 				}
-				status, err := speak(t, head(tt.hosts))
+				got, err := speak(t, head(tt.hosts))
 				switch {
-				case tt.fine && status != "200":
-					t.Errorf("got %s, %v, want 200", status, err)
-				case !tt.fine && status != "400" && !errors.Is(err, errReset):
-					t.Errorf("got %s, %v, want 400 or a reset", status, err)
+				case tt.fine && got.status != http.StatusOK:
+					t.Errorf("got %d, %v, want 200", got.status, err)
+				case !tt.fine && got.status != http.StatusBadRequest && !errors.Is(err, errReset):
+					t.Errorf("got %d, %v, want 400 or a reset", got.status, err)
 				}
 				if !tt.fine {
 					// with the same proof, which was not used up
-					if status, err := speak(t, head(nil)); status != "200" {
-						t.Errorf("the honest request: got %s, %v, want 200", status, err)
+					if got, err := speak(t, head(nil)); got.status != http.StatusOK {
+						t.Errorf("the honest request: got %d, %v, want 200", got.status, err)
 					}
 				}
 			})
@@ -77,8 +76,16 @@ func TestHostAndAuthorityMayNotDiffer(t *testing.T) {
 	}
 }
 
+// speaker sends the fields of a GET as they are, of which the first four are
+// :method, :scheme, :authority and :path. It returns the head of the answer.
+func (s *server) speaker(protocol string) func(*testing.T, [][2]string) (answer, error) {
+	return map[string]func(*testing.T, [][2]string) (answer, error){
+		"HTTP/1.1": s.speakLines, "HTTP/2.0": s.speakFrames, "HTTP/3.0": s.speakQUIC,
+	}[protocol]
+}
+
 // speakLines writes :authority as the first Host field.
-func (s *server) speakLines(t *testing.T, fields [][2]string) (string, error) {
+func (s *server) speakLines(t *testing.T, fields [][2]string) (answer, error) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nConnection: close\r\n", fields[3][1])
@@ -91,8 +98,8 @@ func (s *server) speakLines(t *testing.T, fields [][2]string) (string, error) {
 	return s.speakText(t, b.String()+"\r\n")
 }
 
-// speakText sends a request of HTTP/1.1 as it is and returns the status.
-func (s *server) speakText(t *testing.T, text string) (string, error) {
+// speakText sends a request of HTTP/1.1 as it is.
+func (s *server) speakText(t *testing.T, text string) (answer, error) {
 	t.Helper()
 	conn := s.dial(t)
 	if _, err := io.WriteString(conn, text); err != nil {
@@ -100,13 +107,13 @@ func (s *server) speakText(t *testing.T, text string) (string, error) {
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
-	return fmt.Sprint(resp.StatusCode), nil
+	return answer{status: resp.StatusCode, header: resp.Header, proto: resp.Proto}, nil
 }
 
-func (s *server) speakFrames(t *testing.T, fields [][2]string) (string, error) {
+func (s *server) speakFrames(t *testing.T, fields [][2]string) (answer, error) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.address(), &tls.Config{RootCAs: s.roots(t), ServerName: "api.localhost", NextProtos: []string{"h2"}})
 	if err != nil {
@@ -123,24 +130,38 @@ func (s *server) speakFrames(t *testing.T, fields [][2]string) (string, error) {
 	framer := http2.NewFramer(conn, conn)
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = framer.WriteSettings()
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+	const largest = 16 << 10 // that every peer takes
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Next(largest), EndStream: true, EndHeaders: block.Len() == 0}); err != nil {
 		t.Fatal(err)
+	}
+	for block.Len() > 0 {
+		part := block.Next(largest)
+		if err := framer.WriteContinuation(1, block.Len() == 0, part); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for {
 		frame, err := framer.ReadFrame()
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		switch frame := frame.(type) {
 		case *http2.MetaHeadersFrame:
-			return frame.PseudoValue("status"), nil
+			got := answer{header: http.Header{}, proto: "HTTP/2.0"}
+			for _, f := range frame.RegularFields() {
+				got.header.Add(f.Name, f.Value)
+			}
+			got.status, err = strconv.Atoi(frame.PseudoValue("status"))
+			return got, err
 		case *http2.RSTStreamFrame:
-			return "", fmt.Errorf("%w: %v", errReset, frame.ErrCode)
+			return answer{}, fmt.Errorf("%w: %v", errReset, frame.ErrCode)
+		case *http2.GoAwayFrame: // with the whole connection
+			return answer{}, fmt.Errorf("%w: %v", errReset, frame.ErrCode)
 		}
 	}
 }
 
-func (s *server) speakQUIC(t *testing.T, fields [][2]string) (string, error) {
+func (s *server) speakQUIC(t *testing.T, fields [][2]string) (answer, error) {
 	t.Helper()
 	conn, err := quic.DialAddr(t.Context(), s.address(), &tls.Config{
 		RootCAs: s.roots(t), ServerName: "api.localhost", NextProtos: []string{http3.NextProtoH3},
@@ -169,21 +190,35 @@ func (s *server) speakQUIC(t *testing.T, fields [][2]string) (string, error) {
 	from := quicvarint.NewReader(stream)
 	kind, err := quicvarint.Read(from)
 	if reset, ok := errors.AsType[*quic.StreamError](err); ok {
-		return "", fmt.Errorf("%w: %v", errReset, http3.ErrCode(reset.ErrorCode))
+		return answer{}, fmt.Errorf("%w: %v", errReset, http3.ErrCode(reset.ErrorCode))
 	}
 	if err != nil || kind != 1 {
-		return "", fmt.Errorf("frame %d: %w", kind, err)
+		return answer{}, fmt.Errorf("frame %d: %w", kind, err)
 	}
 	size, err := quicvarint.Read(from)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
-	answer := make([]byte, size)
-	if _, err := io.ReadFull(from, answer); err != nil {
-		return "", err
+	head := make([]byte, size)
+	if _, err := io.ReadFull(from, head); err != nil {
+		return answer{}, err
 	}
-	first, err := qpack.NewDecoder().Decode(answer)()
-	return first.Value, err
+	got := answer{header: http.Header{}, proto: "HTTP/3.0"}
+	for next := qpack.NewDecoder().Decode(head); ; {
+		f, err := next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return got, nil
+		case err != nil:
+			return answer{}, err
+		case f.Name == ":status":
+			if got.status, err = strconv.Atoi(f.Value); err != nil {
+				return answer{}, err
+			}
+		default:
+			got.header.Add(f.Name, f.Value)
+		}
+	}
 }
 
 // TestAbsoluteFormNamesTheSite sends the target with scheme and authority, as
@@ -197,12 +232,12 @@ func TestAbsoluteFormNamesTheSite(t *testing.T) {
 		return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: DPoP %s\r\nDPoP: %s\r\n\r\n",
 			target, host, h.token, h.proof(h.key, nil))
 	}
-	if status, err := s.speakText(t, request(s.site("api", "/reports"), "evil.localhost")); status != "200" {
-		t.Errorf("a foreign Host field: got %s, %v, want 200", status, err)
+	if got, err := s.speakText(t, request(s.site("api", "/reports"), "evil.localhost")); got.status != http.StatusOK {
+		t.Errorf("a foreign Host field: got %d, %v, want 200", got.status, err)
 	}
 	// the API would answer with 401
-	if status, err := s.speakText(t, request(s.site("auth", "/oauth2/token"), fmt.Sprintf("api.localhost:%d", s.https))); status != "405" {
-		t.Errorf("a foreign target: got %s, %v, want the 405 of the token endpoint", status, err)
+	if got, err := s.speakText(t, request(s.site("auth", "/oauth2/token"), fmt.Sprintf("api.localhost:%d", s.https))); got.status != http.StatusMethodNotAllowed {
+		t.Errorf("a foreign target: got %d, %v, want the 405 of the token endpoint", got.status, err)
 	}
 	s.honest(t, h.c, h.key)
 }

@@ -218,7 +218,7 @@ func (p *place) assertNoEcho(got answer, fields []string) {
 
 func TestHostileProofsAtBothEndpoints(t *testing.T) {
 	t.Parallel()
-	s := startAbused(t)
+	s := startAbused(t) // no store is asked about a proof
 	for _, protocol := range protocols {
 		for _, p := range places(t, s, protocol) {
 			for _, row := range hostileProofs(t) {

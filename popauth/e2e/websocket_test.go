@@ -146,13 +146,13 @@ func TestWebSocketOverHTTP2IsNotOffered(t *testing.T) {
 	p := startFronted(t, echoFrames)
 	h := p.deal(t, p.client(t, "HTTP/2.0"))
 	before := p.requests.Load()
-	status, err := p.speakFrames(t, [][2]string{
+	got, err := p.speakFrames(t, [][2]string{
 		{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "https"}, {":path", "/chat"},
 		{":authority", fmt.Sprintf("api.localhost:%d", p.https)}, {"sec-websocket-version", "13"},
 		{"authorization", "DPoP " + h.token}, {"dpop", h.prove(http.MethodConnect, "/chat")},
 	})
 	if !errors.Is(err, errReset) {
-		t.Errorf("got %s, %v, want a reset", status, err)
+		t.Errorf("got %d, %v, want a reset", got.status, err)
 	}
 	if after := p.requests.Load(); after != before {
 		t.Errorf("%d requests reached the upstream, want none", after-before)
