@@ -63,6 +63,7 @@ type fault struct {
 	panics   atomic.Bool   // instead of being opened
 
 	calls    atomic.Int64           // of the verbs
+	writes   atomic.Int64           // those that would change something
 	down     atomic.Bool            // nothing is answered
 	readOnly atomic.Bool            // no write is done
 	stuck    atomic.Pointer[func()] // unless nil, a write calls it, and waits for the end of its context
@@ -132,6 +133,7 @@ func (s *faulty) called() error {
 }
 
 func (s *faulty) PutIfAbsent(ctx context.Context, key store.Key, value []byte, expires time.Time) (bool, error) {
+	s.fault.writes.Add(1)
 	if err := s.called(); err != nil || s.fault.readOnly.Load() {
 		return false, errUnknown
 	}
@@ -155,6 +157,7 @@ func (s *faulty) Get(ctx context.Context, key store.Key) ([]byte, bool, error) {
 }
 
 func (s *faulty) Consume(ctx context.Context, key store.Key) (bool, error) {
+	s.fault.writes.Add(1)
 	if err := s.called(); err != nil {
 		return false, err
 	}

@@ -125,6 +125,7 @@ func TestCacheOutlastsAStorageFaultWithoutAnswering(t *testing.T) {
 	}
 }
 
+// F15: TestCacheIsBounded fills the cache of verified tokens.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	c := newCache()

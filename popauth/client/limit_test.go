@@ -217,6 +217,7 @@ func (f failing) flood(round int, each func(second int)) {
 	}
 }
 
+// F15: TestMemoryOfTheLimiterIsBounded has more ids fail than are counted.
 func TestMemoryOfTheLimiterIsBounded(t *testing.T) {
 	t.Parallel()
 	f := newFailing()

@@ -187,8 +187,9 @@ func (w *world) run(change func()) {
 	}
 }
 
-// F09: whatever one node signs, all others can verify until it expires, and
-// the JWK Set has its key a quarter of an hour before.
+// F09: TestNodesWhoseClocksDifferAlwaysFindEachOthersKeys lets 200 days pass on two
+// nodes. Whatever one signs, all others can verify until it expires, and their JWK
+// Sets have its key a quarter of an hour before.
 func TestNodesWhoseClocksDifferAlwaysFindEachOthersKeys(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {

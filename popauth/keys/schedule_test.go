@@ -130,8 +130,8 @@ func TestTimesOfAllKeysDecideWhatEachOfThemDoes(t *testing.T) {
 	}
 }
 
-// F09: five minutes of caching, a minute between two looks, and clocks that
-// are half a minute off.
+// F09: TestKeyIsPublishedLongBeforeItSigns allows for five minutes of caching, a
+// minute between two looks, and clocks that are half a minute off.
 func TestKeyIsPublishedLongBeforeItSigns(t *testing.T) {
 	t.Parallel()
 	if got, want := ahead-every-time.Minute, 3*5*time.Minute; got < want {

@@ -38,7 +38,8 @@ func TestTokenByABrandNewKeyOfAnotherNodeVerifies(t *testing.T) {
 	}
 }
 
-// F10: anybody can make up a kid.
+// F10: TestThousandUnknownKidsReadStorageOnce asks for keys that there are not:
+// anybody can make up a kid.
 func TestThousandUnknownKidsReadStorageOnce(t *testing.T) {
 	t.Parallel()
 	s, c := newMemory(), clock.NewFake(start)

@@ -17,6 +17,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
@@ -177,21 +178,14 @@ func TestFileRefusesToForgetWhatDamageHasTaken(t *testing.T) {
 	}
 }
 
-// manyFaults says whether as many faults are tried as can be, which takes
-// minutes.
-func manyFaults() bool { return os.Getenv("POPAUTH_FAULTS") == "full" }
-
-// TestFileWithAFlippedBit flips one bit of a closed file. Then the file must be
+// F23: TestFileWithAFlippedBit flips one bit of a closed file. Then the file must be
 // refused, or nothing in it may pass that must not; and if it was in a value,
 // that must be noticed.
 func TestFileWithAFlippedBit(t *testing.T) {
 	t.Parallel()
 	const records = 20
-	flips := 60
-	switch {
-	case manyFaults():
-		flips = 10_000 / 3
-	case testing.Short():
+	flips := fixture.Scale(60, 10_000/3)
+	if testing.Short() {
 		flips = 15
 	}
 	c := newClock()
@@ -263,7 +257,7 @@ func TestFileWithAFlippedBit(t *testing.T) {
 				}
 				_ = os.Remove(q.path)
 			}
-			t.Logf("of %d files, %d were refused, %d had an event, of which %d are complete only since now", flips, refused, told, fenced)
+			fixture.Figure(t, "F23", "flips=%d where=%q wrong=0 refused=%d told=%d fenced=%d", flips, name, refused, told, fenced)
 		})
 	}
 }

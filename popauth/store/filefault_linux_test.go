@@ -98,7 +98,7 @@ func TestDiskThatHangsAndFailsIsTriedAgain(t *testing.T) {
 // small disk.
 const smallDisk = "POPAUTH_SMALL_DISK"
 
-// TestFullDisk fills a disk of 4 MiB, in a child that may mount one.
+// F03: TestFullDisk fills a disk of 4 MiB, in a child that may mount one.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	if directory := os.Getenv(smallDisk); directory != "" {

@@ -40,6 +40,7 @@ func (p *place) wantComplete(t *testing.T, since time.Time, told bool) *store.Fi
 	return f
 }
 
+// F22: TestFileSeesARestoredBackup puts an older copy in the place of the file.
 func TestFileSeesARestoredBackup(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -279,6 +279,7 @@ func TestMirrorReadsAgainWhenTheClockWasSetBack(t *testing.T) {
 	wantRevoked(t, m, k, true)
 }
 
+// F15: TestMirrorHoldsABoundedNumber revokes more than is mirrored.
 func TestMirrorHoldsABoundedNumber(t *testing.T) {
 	t.Parallel()
 	m, _, c := newHooked()
