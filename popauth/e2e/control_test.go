@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,24 @@ func (s *server) descriptors(t *testing.T) []string {
 
 // usage is what a process holds.
 type usage struct{ goroutines, descriptors int }
+
+// heap is how many bytes are in use after garbage collection: the least of some
+// looks, as pools need more than one to be emptied.
+func (s *server) heap(t *testing.T) int {
+	t.Helper()
+	least := math.MaxInt
+	for range 4 {
+		profile := s.admin(t, http.MethodGet, "/debug/pprof/heap?debug=1&gc=1", "").body
+		_, rest, _ := strings.Cut(profile, "\n# HeapAlloc = ")
+		line, _, _ := strings.Cut(rest, "\n")
+		n, err := strconv.Atoi(line)
+		if err != nil {
+			t.Fatalf("reading the heap profile: %v", err)
+		}
+		least = min(least, n)
+	}
+	return least
+}
 
 // within says whether no more is held than before, but for a little.
 func (u usage) within(before usage, slack int) bool {

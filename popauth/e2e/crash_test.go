@@ -115,13 +115,13 @@ func (s *server) underLoad(t *testing.T, enough int, away func()) *ledger {
 	return l
 }
 
-// TestKilledServerKeepsWhatItAnswered kills the server while clients get and
-// revoke tokens, as often as POPAUTH_CRASH_ROUNDS says. What was answered with
-// 200 must hold afterwards.
+// F01: TestKilledServerKeepsWhatItAnswered kills the server while 64 clients
+// get and revoke tokens, as often as POPAUTH_CRASH_ROUNDS says. What was
+// answered with 200 must hold afterwards.
 func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	t.Parallel()
 	const answers = 300
-	rounds := 4
+	rounds := fixture.Scale(4, 200)
 	if text := os.Getenv("POPAUTH_CRASH_ROUNDS"); text != "" {
 		var err error
 		if rounds, err = strconv.Atoi(text); err != nil || rounds < 1 {
@@ -130,11 +130,14 @@ func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	}
 	s := start(t, stateGlobals, stateSites)
 	var all []*ledger
+	total, slowest := 0, time.Duration(0)
 	for round := range rounds {
 		l := s.underLoad(t, answers, s.kill)
 		began := time.Now()
 		s.run(t)
-		t.Logf("round %d: %d answers, started again within %v", round, l.answers, time.Since(began).Round(time.Millisecond))
+		took := time.Since(began)
+		t.Logf("round %d: %d answers, started again within %v", round, l.answers, took.Round(time.Millisecond))
+		total, slowest = total+l.answers, max(slowest, took)
 		l.holds(t, s, s.client(t, protocols[round%2]))
 		all = append(all, l)
 		if t.Failed() {
@@ -147,22 +150,29 @@ func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	}
 	s.honest(t, c, fixture.Load(t, "p256"))
 	s.honest(t, c, fixture.Load(t, "p256"))
+	fixture.Figure(t, "F01", "kills=%d clients=%d answers=%d lost=0 revived=0 slowest_start=%v",
+		rounds, 4*each, total, slowest.Round(time.Millisecond))
 }
 
-// TestSIGTERMFinishesGrants stops the server in good order while clients get
+// F25: TestSIGTERMFinishesGrants stops the server in good order while clients get
 // and revoke tokens.
 func TestSIGTERMFinishesGrants(t *testing.T) {
 	t.Parallel()
 	s := start(t, stateGlobals, stateSites)
-	for range 2 {
+	total, rounds := 0, fixture.Scale(2, 50)
+	for range rounds {
 		l := s.underLoad(t, 300, func() {
 			if code := s.end(syscall.SIGTERM); code != 0 {
 				t.Errorf("got exit code %d, want 0", code)
 			}
 		})
 		s.run(t)
-		t.Logf("%d answers", l.answers)
+		total += l.answers
 		l.holds(t, s, s.client(t, "HTTP/2.0"))
+		if t.Failed() {
+			return
+		}
 	}
 	s.honest(t, s.client(t, "HTTP/1.1"), fixture.Load(t, "p256"))
+	fixture.Figure(t, "F25", "stops=%d clients=%d answers=%d lost=0 exit=0", rounds, 4*each, total)
 }

@@ -23,7 +23,7 @@ func limited(size string) string {
 	).Replace(stateGlobals)
 }
 
-// TestFullStore fills the store with opaque tokens. Then there are no more of
+// F03: TestFullStore fills the store with opaque tokens. Then there are no more of
 // them, and all else goes on.
 func TestFullStore(t *testing.T) {
 	t.Parallel()

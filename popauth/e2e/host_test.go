@@ -131,14 +131,13 @@ func (s *server) speakFrames(t *testing.T, fields [][2]string) (answer, error) {
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = framer.WriteSettings()
 	const largest = 16 << 10 // that every peer takes
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Next(largest), EndStream: true, EndHeaders: block.Len() == 0}); err != nil {
-		t.Fatal(err)
-	}
-	for block.Len() > 0 {
+	err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Next(largest), EndStream: true, EndHeaders: block.Len() == 0})
+	for err == nil && block.Len() > 0 {
 		part := block.Next(largest)
-		if err := framer.WriteContinuation(1, block.Len() == 0, part); err != nil {
-			t.Fatal(err)
-		}
+		err = framer.WriteContinuation(1, block.Len() == 0, part)
+	}
+	if err != nil {
+		return answer{}, err
 	}
 	for {
 		frame, err := framer.ReadFrame()

@@ -73,7 +73,7 @@ func TestRestartOfAMemoryStoreEndsAllTokens(t *testing.T) {
 	s.honest(t, c, plain.key)
 }
 
-// TestRestoredBackupEndsAllTokens puts back a copy of the store that does not
+// F22: TestRestoredBackupEndsAllTokens puts back a copy of the store that does not
 // know of a revocation, as an operator may who restores a backup.
 func TestRestoredBackupEndsAllTokens(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func (r *slowRequest) finish(t *testing.T) (token string) {
 	return token
 }
 
-// TestSIGTERMWaitsForRequestsThatAreUnderWay stops the server in the middle of
+// F25: TestSIGTERMWaitsForRequestsThatAreUnderWay stops the server in the middle of
 // requests. One whose rest comes within the grace period gets a token that
 // counts. One that never goes on gets none, and keeps nobody.
 func TestSIGTERMWaitsForRequestsThatAreUnderWay(t *testing.T) {
