@@ -52,8 +52,8 @@ type CORS struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// Leave it to the API behind a pop_auth instead: preflights are passed on
-	// without a proof, and without credentials, a body and fields that change
-	// the method. Refusals of pop_auth then don't reach the pages, since it
+	// without a proof, and without credentials, a body, an upgrade and fields
+	// that change the method. Refusals of pop_auth then don't reach the pages, since it
 	// does not know which ones may read them. Excludes the other options.
 	Upstream bool `json:"upstream,omitempty"`
 
@@ -289,18 +289,20 @@ func (s *Server) servePreflight(w http.ResponseWriter, asked preflight, endpoint
 	return nil
 }
 
-// bare removes from a preflight what none has: credentials, a body, and the
-// fields that make another method of it for some frameworks. A request with
-// them would do without a proof what needs one. To CGI and its kin an
-// underscore is a hyphen.
+// bare removes from a preflight what none has: credentials, a body, the wish to go
+// on in another protocol, whose messages nobody would judge, and the fields that
+// make another method of it for some frameworks. A request with them would do
+// without a proof what needs one. To CGI and its kin an underscore is a hyphen.
 func bare(r *http.Request) {
 	settleConnection(r.Header)
 	for name := range r.Header {
 		switch plain := strings.ReplaceAll(strings.ToLower(name), "_", "-"); {
-		case plain == "authorization", plain == "dpop", plain == "x-method-override", strings.HasPrefix(plain, "x-http-method"),
+		case plain == "authorization", plain == "dpop", plain == "cookie", plain == "proxy-authorization",
+			plain == "connection", plain == "upgrade", plain == "http2-settings",
+			plain == "x-method-override", strings.HasPrefix(plain, "x-http-method"),
 			plain == "content-length", plain == "transfer-encoding":
 			delete(r.Header, name)
 		}
 	}
-	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
 }

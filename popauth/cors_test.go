@@ -309,12 +309,14 @@ func TestPreflightsGoToTheUpstreamBare(t *testing.T) {
 	hostile := []string{
 		"Authorization", "DPoP", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Http-Method-Anything", "X-Method-Override",
 		"X_HTTP_Method_Override", "x-http_method-override", "X_Method-Override", "Content-Length", "Transfer-Encoding",
+		"Cookie", "Proxy-Authorization", "Upgrade", "HTTP2-Settings",
 	}
 	r := request("OPTIONS", "/reports", strings.NewReader("_method=DELETE"))
 	r.Header.Set("Origin", otherPage)
 	r.Header.Set("Access-Control-Request-Method", "GET")
 	r.Header.Set("X-Other", "kept")
-	r.Header.Set("Connection", "X-User") // which a handler behind might set
+	r.Header.Set("Connection", "X-User, upgrade") // a handler behind might set X-User
+	r.Trailer = http.Header{"X-Later": nil}
 	for _, name := range hostile {
 		r.Header[name] = []string{"DELETE"}
 		r.Header.Set(name, "DELETE")
@@ -325,7 +327,7 @@ func TestPreflightsGoToTheUpstreamBare(t *testing.T) {
 		if len(r.Header) != 3 || r.Header.Get("X-Other") != "kept" {
 			t.Errorf("the upstream got the fields %v", r.Header)
 		}
-		if body, err := io.ReadAll(r.Body); err != nil || len(body) > 0 || r.ContentLength != 0 {
+		if body, err := io.ReadAll(r.Body); err != nil || len(body) > 0 || r.ContentLength != 0 || len(r.Trailer) > 0 {
 			t.Errorf("the upstream got the body %q of length %d, %v", body, r.ContentLength, err)
 		}
 		if id := x.placeholder("http.auth.user.id"); id != "" {

@@ -68,7 +68,7 @@ func backend(w http.ResponseWriter, r *http.Request) {
 		h.Set("Access-Control-Expose-Headers", "X-Total")
 	}
 	if body, _ := io.ReadAll(r.Body); r.Method == http.MethodOptions && r.URL.Path == "/upstream" {
-		if len(body) > 0 || r.Header.Get("Authorization")+r.Header.Get("DPoP")+r.Header.Get("X-HTTP-Method-Override") != "" {
+		if len(body) > 0 || r.Header.Get("Authorization")+r.Header.Get("DPoP")+r.Header.Get("X-HTTP-Method-Override")+r.Header.Get("Cookie")+r.Header.Get("Upgrade") != "" {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 		return
@@ -240,8 +240,13 @@ func TestPreflightsAreLeftToTheAPI(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			c := s.client(t, protocol)
 			token := s.token(t, c, fixture.Load(t, "p256"))
-			got := do(t, c, newRequest(t, http.MethodOptions, target, "_method=DELETE", "Origin", otherPage, "Access-Control-Request-Method", "GET",
-				"Authorization", "DPoP "+token, "Dpop", "x", "X-Http-Method-Override", "DELETE"))
+			r := newRequest(t, http.MethodOptions, target, "_method=DELETE", "Origin", otherPage, "Access-Control-Request-Method", "GET",
+				"Authorization", "DPoP "+token, "Dpop", "x", "X-Http-Method-Override", "DELETE", "Cookie", "session=1")
+			if protocol == "HTTP/1.1" { // a connection that was switched would be judged no more
+				r.Header.Set("Connection", "Upgrade")
+				r.Header.Set("Upgrade", "websocket")
+			}
+			got := do(t, c, r)
 			if got.status != http.StatusOK || got.header.Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("preflight: got %d %v", got.status, got.header)
 			}
