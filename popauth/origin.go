@@ -44,8 +44,7 @@ func (a *Auth) origins(r *http.Request) ([]string, *oauth.Refusal) {
 		}
 	}
 	origin, host := requestOrigin(r)
-	// a matcher has let in r.Host, and nothing else
-	if origin == "" || !strings.EqualFold(host, r.Host) && !a.site.has(r, host) {
+	if origin == "" || !a.site.has(r, host) {
 		return nil, nil
 	}
 	return []string{origin}, nil

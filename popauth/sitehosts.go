@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -30,16 +31,20 @@ type siteHosts struct {
 func (s *siteHosts) started() bool { return s.hosts.Load() != nil }
 
 // has says whether one of the matchers lets a host in. A trusted proxy can name
-// another host than that of its own request, which no matcher has seen.
+// another host than that of its own request, and a handler before this one may
+// have put another one in its place (request_header Host): no matcher has seen
+// those.
 func (s *siteHosts) has(r *http.Request, host string) bool {
 	hosts := s.hosts.Load()
 	if hosts == nil {
 		return false
 	}
-	// a matcher looks at nothing but the Host and the placeholders
-	other := new(http.Request).WithContext(r.Context())
-	other.Host = host
-	ok, err := hosts.MatchWithError(other)
+	if host != r.Host {
+		// a matcher looks at nothing but the Host and the placeholders
+		r = new(http.Request).WithContext(r.Context())
+		r.Host = host
+	}
+	ok, err := hosts.MatchWithError(r)
 	return ok && err == nil
 }
 
@@ -83,11 +88,26 @@ func (a *App) findAuths() error {
 			// what reaches it
 			return openSite("whose site cannot be found")
 		}
+		searchable(hosts)
 		auth.site.hosts.Store(&hosts)
 	}
 	a.serveResources(w)
 	a.found = true
 	return nil
+}
+
+// searchable brings hosts of several matchers into the order of those of one,
+// which searches them if there are many: the patterns first.
+func searchable(hosts caddyhttp.MatchHost) {
+	slices.SortFunc(hosts, func(a, b string) int {
+		if x, y := strings.ContainsAny(a, "{*"), strings.ContainsAny(b, "{*"); x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
 }
 
 // openSite is the refusal of a pop_auth that any Host may reach.

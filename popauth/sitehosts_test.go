@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -180,9 +182,6 @@ func TestProofForAnotherServerIsRefused(t *testing.T) {
 			"with a Forwarded field":    func(x *exchange) { x.as(stranger, true).r.Header.Set("Forwarded", "host=evil.example;proto=https") },
 			"with an absolute-form URL": func(x *exchange) { setOriginal(x, "https://evil.example/reports") },
 		} {
-			if name == "a site with a host" && how == "with its Host" {
-				continue // the host matcher does not let it in
-			}
 			x := begin(s.signed(t, token, func(p *fixture.Proof) { p.URL = "https://evil.example/reports" }))
 			change(x)
 			x.through(auth)
@@ -191,6 +190,31 @@ func TestProofForAnotherServerIsRefused(t *testing.T) {
 			}
 		}
 		begin(s.signed(t, token)).through(auth).mustPass(t)
+	}
+}
+
+// Of a pop_auth that is in several sites all hosts count, however many.
+func TestHostsOfManySitesAreFound(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	auth := s.auth(t, `{}`)
+	hosts := caddyhttp.MatchHost{"*.zone.example"}
+	for i := range 150 {
+		hosts = append(hosts, fmt.Sprintf("h%d.example.com", 149-i))
+	}
+	hosts = append(hosts, "*.last.example")
+	searchable(hosts)
+	auth.site.hosts.Store(&hosts)
+	r := begin(request("GET", "/reports", nil)).r
+	for _, host := range []string{"h0.example.com", "h77.example.com", "H149.example.com:8443", "a.zone.example", "a.last.example"} {
+		if !auth.site.has(r, host) {
+			t.Errorf("%q is not let in", host)
+		}
+	}
+	for _, host := range []string{"h150.example.com", "example.com", "h0.example.com.", "a.b.zone.example", ""} {
+		if auth.site.has(r, host) {
+			t.Errorf("%q is let in", host)
+		}
 	}
 }
 
@@ -203,7 +227,12 @@ func setOriginal(x *exchange, target string) {
 
 func TestAnyHost(t *testing.T) {
 	t.Parallel()
+	file := filepath.Join(t.TempDir(), "host")
+	if err := os.WriteFile(file, []byte("*.*"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for pattern, want := range map[string]bool{
+		"{file." + file + "}": true, "api.{file." + file + "}": false,
 		"api.example.com": false, "*.example.com": false, "localhost": false, "{env.HOST}": false, "api.{system.hostname}": false,
 		"{file./etc/host}": false,
 		"":                 true, "*": true, "*.*": true, "{http.request.host}": true, "{vars.host}": true, "{env.A}.{http.request.header.B}": true,

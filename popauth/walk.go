@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -104,13 +105,11 @@ func guards(sets caddyhttp.MatcherSets) caddyhttp.MatchHost {
 // anyHost says whether a client can choose what a pattern lets in: it has no
 // label of its own, or it is filled in from the request.
 func anyHost(pattern string) bool {
-	if strings.Trim(pattern, "*.") == "" {
-		return true
-	}
 	for _, rest := range strings.Split(pattern, "{")[1:] {
 		if !strings.HasPrefix(rest, "env.") && !strings.HasPrefix(rest, "file.") && !strings.HasPrefix(rest, "system.") {
 			return true
 		}
 	}
-	return false
+	filled := caddy.NewReplacer().ReplaceAll(pattern, "")
+	return pattern == "" || filled != "" && strings.Trim(filled, "*.") == ""
 }
