@@ -28,6 +28,8 @@ func TestParseObjectAccepts(t *testing.T) {
 		"an escaped NUL":                      `{"a":"\u0000"}`,
 		"a literal replacement character":     "{\"a\":\"\ufffd\"}",
 		"an escaped replacement character":    `{"a":"\ufffd"}`,
+		"a blank in a string":                 `{"a":"b c"}`,
+		"a blank after an escape":             `{"a":"\n c"}`,
 		"DEL and C1 in a string":              "{\"a\":\"\x7f\u0085\"}",
 		"the largest float64":                 `{"a":1.7976931348623157e308}`,
 		"a number that rounds to nothing":     `{"a":1e-999}`,
@@ -82,6 +84,7 @@ func TestParseObjectRefuses(t *testing.T) {
 		{"a literal in another case", `{"a":True}`, "no JSON value"},
 		{"half a literal", `{"a":tru}`, "no JSON value"},
 		{"a literal with a tail", `{"a":nullx}`, "object is not closed"},
+		{"an object left open after a literal", `{"a":true`, "object is not closed"},
 		{"a string left open", `{"a":"b`, "string is not closed"},
 		{"an escape left open", `{"a":"\`, "unknown escape"},
 		{"a string open after an escape", `{"a":"\n`, "string is not closed"},
@@ -94,12 +97,15 @@ func TestParseObjectRefuses(t *testing.T) {
 		{"too few digits", `{"a":"\u041"}`, "unknown escape"},
 		{"digits that are none", `{"a":"\u00g0"}`, "unknown escape"},
 		{"digits cut off", `{"a":"\u00`, "unknown escape"},
+		{"the last digit cut off", `{"a":"\u004`, "unknown escape"},
+		{"a string open after digits", `{"a":"\u0041`, "string is not closed"},
 		{"a high surrogate alone", `{"a":"\ud83d"}`, "lone surrogate"},
 		{"a low surrogate alone", `{"a":"\ude00"}`, "lone surrogate"},
 		{"surrogates the wrong way round", `{"a":"\ude00\ud83d"}`, "lone surrogate"},
 		{"two high surrogates", `{"a":"\ud83d\ud83d"}`, "lone surrogate"},
 		{"a high surrogate and a letter", `{"a":"\ud83d\u0041"}`, "lone surrogate"},
 		{"a high surrogate and half an escape", `{"a":"\ud83d\u00"}`, "lone surrogate"},
+		{"a high surrogate and bare digits", `{"a":"\ud83dde00"}`, "lone surrogate"},
 		{"a lone surrogate in a name", `{"\ud800":1}`, "lone surrogate"},
 		{"a stray continuation byte", "{\"a\":\"\x80\"}", "not valid UTF-8"},
 		{"an overlong slash", "{\"a\":\"\xc0\xaf\"}", "not valid UTF-8"},
@@ -168,9 +174,60 @@ func TestParseObjectHoldsLimits(t *testing.T) {
 		})
 	}
 
-	siblings := `{"a":[[],[],[]],"b":{},"c":{}}`
-	if _, err := strict.ParseObject([]byte(siblings), strict.Limits{Size: 99, Depth: 3, Members: 6}); err != nil {
+	siblings := `{"a":[[],[],[]],"b":{},"c":{},"d":{},"e":{}}`
+	if _, err := strict.ParseObject([]byte(siblings), strict.Limits{Size: 99, Depth: 3, Members: 8}); err != nil {
 		t.Errorf("depth of siblings adds up: %v", err)
+	}
+	if _, err := strict.ParseObject([]byte(siblings), strict.Limits{Size: 99, Depth: 2, Members: 8}); err == nil || !strings.Contains(err.Error(), "nested too deeply") {
+		t.Errorf("an array too deep: got %v", err)
+	}
+	if _, err := strict.ParseObject([]byte(siblings), strict.Limits{Size: 99, Depth: 3, Members: 2}); err == nil || !strings.Contains(err.Error(), "too many members at byte 9") {
+		t.Errorf("an element too many: got %v", err)
+	}
+}
+
+// The search for duplicates changes its way when there are many members, and
+// must not find any where there are none.
+func TestParseObjectTakesManyMembers(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{15, 16, 17, 18, 100} {
+		var b strings.Builder
+		for i := range count {
+			fmt.Fprintf(&b, `,"m%d":%d`, i, i)
+		}
+		o, err := strict.ParseObject([]byte("{"+b.String()[1:]+"}"), wide)
+		if err != nil || o.Len() != count {
+			t.Errorf("%d members became %d, %v", count, o.Len(), err)
+		}
+	}
+}
+
+// The place is what somebody with a text of a thousand lines looks for.
+func TestParseObjectSaysWhere(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"a":x}`:           "no JSON value at byte 5",
+		`{"a":"\x"}`:        "unknown escape in a JSON string at byte 7",
+		`{"a":1,"a":2}`:     "duplicate JSON member at byte 10",
+		`{} x`:              "something follows the JSON object at byte 3",
+		"{\"a\":\"b\x00\"}": "control character in a JSON string at byte 7",
+	} {
+		if _, err := strict.ParseObject([]byte(text), wide); err == nil || err.Error() != want {
+			t.Errorf("ParseObject(%s) = %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestEscapesOfHexadecimalDigits(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`\u0123\u4567`: "\u0123\u4567", `\u89ab\ucdef`: "\u89ab\ucdef", `\u89AB\uCDEF`: "\u89ab\ucdef",
+		`\uaAfF`: "\uaaff", `\uD83D\uDE00`: "\U0001f600", `\udbff\udfff`: "\U0010ffff", `\ud7ff\ue000`: "\ud7ff\ue000",
+	} {
+		o, err := strict.ParseObject([]byte(`{"a":"`+text+`"}`), wide)
+		if got, _ := o.Text("a"); err != nil || got != want {
+			t.Errorf("%s = %q, %v, want %q", text, got, err, want)
+		}
 	}
 }
 
