@@ -163,6 +163,10 @@ func TestConfirmationMarshalsExactlyOneMember(t *testing.T) {
 				if err == nil {
 					t.Fatalf("got %s, want an error", text)
 				}
+				// encoding/json would refuse no text at all, too
+				if text, err := tt.c.MarshalJSON(); err == nil {
+					t.Errorf("MarshalJSON = %q, want an error", text)
+				}
 				return
 			}
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/popauth/caddy-popauth/popauth/dpop"
 	"github.com/popauth/caddy-popauth/popauth/fixture"
+	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
 func FuzzVerify(f *testing.F) {
@@ -21,11 +22,20 @@ func FuzzVerify(f *testing.F) {
 		f.Add(wrongFrom(f, i))
 	}
 	f.Add("...")
+	fixture.EachVector(f, func(v any) {
+		if text, ok := v.(string); ok && strings.Count(text, ".") == 2 && !strings.Contains(text, " ") {
+			f.Add(text)
+		}
+	}, "rfc-jose.json")
 	f.Fuzz(func(t *testing.T, proof string) {
 		p, refusal := dpop.Verify(proof, w)
 		if (p == nil) == (refusal == nil) {
 			t.Fatalf("got proof %v and refusal %v", p, refusal)
 		}
+		if len(proof) > dpop.MaxSize && p != nil {
+			t.Fatalf("accepted %d bytes", len(proof))
+		}
+		assertReason(t, refusal)
 		assertWanted(t, p, w)
 	})
 }
@@ -49,8 +59,23 @@ func FuzzVerifySigned(f *testing.F) {
 		if refusal != nil && strings.Contains(fmt.Sprintf("%+v", *refusal), marker) {
 			t.Fatalf("the refusal shows a private key: %+v", *refusal)
 		}
+		assertReason(t, refusal)
 		assertWanted(t, p, w)
 	})
+}
+
+// assertReason sees to it that a proof is refused as what the client did wrong.
+func assertReason(t *testing.T, refusal *oauth.Refusal) {
+	t.Helper()
+	if refusal == nil {
+		return
+	}
+	if rule := refusal.Reason.Rule(); rule.API != 401 {
+		t.Errorf("refused with %q, which is %d", refusal.Reason, rule.API)
+	}
+	if text := refusal.Description(); strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		t.Errorf("describes it as %q", text)
+	}
 }
 
 func assertWanted(t *testing.T, p *dpop.Proof, w dpop.Want) {

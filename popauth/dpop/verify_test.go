@@ -171,7 +171,7 @@ func TestVerifyGivesMalleatedProofsOneIdentity(t *testing.T) {
 
 func TestVerifyTakesTheExamplesOfTheRFC(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(filepath.Join(fixture.Root(t), "..", "shared", "vectors", "rfc-jose.json"))
+	raw, err := os.ReadFile(filepath.Join(fixture.Vectors(t), "rfc-jose.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("the RFC vectors are not there")
 	}

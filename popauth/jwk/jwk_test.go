@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/big"
 	"slices"
@@ -154,6 +155,7 @@ func TestParsePurpose(t *testing.T) {
 		{"a kid too long", "p256", map[string]any{"kid": many}, "'kid' is longer than 256 bytes"},
 		{"a kid with quotes and slashes", "p256", map[string]any{"kid": `../"\x `}, ""},
 		{"a kid with a line end", "p256", map[string]any{"kid": "a\nb"}, "'kid' is not printable ASCII"},
+		{"a kid of the first and the last of ASCII", "p256", map[string]any{"kid": " ~"}, ""},
 		{"a kid with DEL", "p256", map[string]any{"kid": "a\x7f"}, "'kid' is not printable ASCII"},
 		{"a kid with an umlaut", "p256", map[string]any{"kid": "schlüssel"}, "'kid' is not printable ASCII"},
 		{"kid as a number", "p256", map[string]any{"kid": 1}, "'kid' is not a string"},
@@ -223,12 +225,43 @@ func TestParseRefusesTextThatIsNoKey(t *testing.T) {
 		{"two keys", good + good, "something follows"},
 		{"a duplicate member", good[:len(good)-1] + `,"kty":"EC"}`, "duplicate"},
 		{"a duplicate in an escape", good[:len(good)-1] + `,"\u006bty":"EC"}`, "duplicate"},
-		{"a text too long", good[:len(good)-1] + `,"pad":"` + strings.Repeat("x", jwk.MaxSize) + `"}`, "longer than 8192 bytes"},
-		{"a text too deep", good[:len(good)-1] + `,"pad":[[[[]]]]}`, "nested too deeply"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			expect(t, []byte(c.text), c.want)
+		})
+	}
+}
+
+// What nobody knows counts too, or it could be of any size.
+func TestParseHoldsLimits(t *testing.T) {
+	t.Parallel()
+	key := fixture.Load(t, "p256")
+	good := string(key.JSON(t))
+	pad := func(text string) []byte { return []byte(good[:len(good)-1] + text + "}") }
+	members := func(all int) []byte {
+		var b strings.Builder
+		for i := range all - len(key.JWK) {
+			fmt.Fprintf(&b, `,"m%d":0`, i)
+		}
+		return pad(b.String())
+	}
+	room := jwk.MaxSize - len(pad(`,"pad":""`))
+	for _, c := range []struct {
+		name string
+		text []byte
+		want string
+	}{
+		{"as many bytes as allowed", pad(`,"pad":"` + strings.Repeat("x", room) + `"`), ""},
+		{"a byte more", pad(`,"pad":"` + strings.Repeat("x", room+1) + `"`), "longer than 8192 bytes"},
+		{"as deep as allowed", pad(`,"pad":[[[]]]`), ""},
+		{"a level more", pad(`,"pad":[[[[]]]]`), "nested too deeply"},
+		{"as many members as allowed", members(128), ""},
+		{"a member more", members(129), "too many members"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			expect(t, c.text, c.want)
 		})
 	}
 }

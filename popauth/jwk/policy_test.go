@@ -142,6 +142,7 @@ func TestParseRefusesRSA(t *testing.T) {
 		{"512 bits", b64(number(512)), "AQAB", "shorter than 2048 bits"},
 		{"1024 bits", b64(number(1024)), "AQAB", "shorter than 2048 bits"},
 		{"2047 bits", b64(number(2047)), "AQAB", "shorter than 2048 bits"},
+		{"2047 bits, most of them set", b64(append([]byte{0x7f}, bytes.Repeat([]byte{255}, 255)...)), "AQAB", "shorter than 2048 bits"},
 		{"4097 bits", b64(number(4097)), "AQAB", "longer than 4096 bits"},
 		{"a byte more than 4096 bits", b64(number(4104)), "AQAB", "longer than 4096 bits"},
 		{"16384 bits", b64(number(16384)), "AQAB", "longer than 4096 bits"},
@@ -149,6 +150,7 @@ func TestParseRefusesRSA(t *testing.T) {
 		{"an even modulus", b64(even), "AQAB", "even"},
 		{"a leading zero in n", b64(append([]byte{0}, n...)), "AQAB", "leading zero octet"},
 		{"a short n made long by zeros", b64(append(make([]byte, 128), number(1024)...)), "AQAB", "leading zero octet"},
+		{"an n of one zero", "AA", "AQAB", "leading zero octet"},
 		{"a zero n", b64(make([]byte, 256)), "AQAB", "leading zero octet"},
 		{"an empty n", "", "AQAB", "shorter than 2048 bits"},
 		{"n as a number", 5, "AQAB", "'n' is missing or not a string"},
@@ -272,8 +274,20 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"kty":"EC","crv":"P-256","x":"AA","y":"AA","d":"AA"}`))
 	f.Add([]byte(`{"kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","kid":"a\"b"}`))
 	f.Add([]byte(`{"kty":"RSA","n":"AQAB","e":"AQAB","alg":"RS256","use":"sig","key_ops":["verify"]}`))
+	fixture.EachVector(f, func(v any) {
+		if members, ok := v.(map[string]any); ok && members["kty"] != nil {
+			data, err := json.Marshal(members)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}, "rfc-jose.json", "jose-cookbook/jwk", "wycheproof/json_web_key_test.json")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		k, err := jwk.Parse(data)
+		if err == nil && len(data) > jwk.MaxSize {
+			t.Fatalf("accepted %d bytes", len(data))
+		}
 		if err != nil {
 			for _, c := range []byte(err.Error()) {
 				if c < ' ' || c > '~' || c == '"' || c == '\\' {

@@ -24,6 +24,11 @@ func FuzzParse(f *testing.F) {
 	text := k.JWS(f, map[string]any{"alg": "ES256", "typ": "dpop+jwt"}, `{"jti":"x"}`)
 	signed := text[:strings.LastIndexByte(text, '.')]
 	f.Add(text)
+	fixture.EachVector(f, func(v any) {
+		if text, ok := v.(string); ok && strings.Count(text, ".") == 2 && !strings.Contains(text, " ") {
+			f.Add(text)
+		}
+	}, "rfc-jose.json", "jose-cookbook/jws", "jose-cookbook/curve25519", "wycheproof/json_web_signature_test.json", "wycheproof/json_web_key_test.json")
 	pub := key(f, k)
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := jws.Parse(text, wide)
@@ -34,6 +39,9 @@ func FuzzParse(f *testing.F) {
 		parts := strings.Split(text, ".")
 		if len(parts) != 3 || parts[1] != base64.RawURLEncoding.EncodeToString(m.Payload) {
 			t.Errorf("payload %q of %q", m.Payload, text)
+		}
+		if len(text) > wide.Size || len(parts[0]) > wide.Header {
+			t.Errorf("accepted %d bytes, %d of them in the header", len(text), len(parts[0]))
 		}
 		if m.Algorithm() == "" || m.Header.Has("crit") {
 			t.Errorf("accepted the header of %q", text)

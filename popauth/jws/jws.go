@@ -55,9 +55,9 @@ func Parse(compact string, l Limits) (*Message, error) {
 		return nil, fmt.Errorf("JWS is longer than %d bytes", l.Size)
 	}
 	// cut, not split: a megabyte of dots is as many parts
-	header, rest, ok := strings.Cut(compact, ".")
-	payload, signature, ok2 := strings.Cut(rest, ".")
-	if !ok || !ok2 || strings.Contains(signature, ".") {
+	header, rest, _ := strings.Cut(compact, ".")
+	payload, signature, ok := strings.Cut(rest, ".") // without a first dot there is no second
+	if !ok || strings.Contains(signature, ".") {
 		return nil, errors.New("JWS does not have three parts")
 	}
 	if header == "" || payload == "" || signature == "" {

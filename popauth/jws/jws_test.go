@@ -103,7 +103,9 @@ func TestParseRefusesHeaders(t *testing.T) {
 		{"x5u", `{"alg":"ES256","x5u":"https://evil.example/cert"}`, "'x5u'"},
 		{"x5c", `{"alg":"ES256","x5c":[]}`, "'x5c'"},
 		{"nested too deeply", `{"alg":"ES256","a":{"b":{"c":{}}},"d":[[[[]]]]}`, "nested too deeply"},
-		{"too many members", `{"alg":"ES256","a":[` + strings.Repeat("0,", 63) + `0]}`, "too many members"},
+		{"a level too deep", `{"alg":"ES256","a":[[[[]]]]}`, "nested too deeply"},
+		{"a member too many", `{"alg":"ES256","a":[` + strings.Repeat("0,", 62) + `0]}`, "too many members"},
+		{"as deep as allowed, with as many members", `{"alg":"ES256","a":[[[` + strings.Repeat("0,", 59) + `0]]]}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,7 +22,7 @@ var wide = jws.Limits{Size: 16 << 10, Header: 2 << 10}
 // is none.
 func vectors(t *testing.T, name string, into any) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(fixture.Root(t), "..", "shared", "vectors", name))
+	raw, err := os.ReadFile(filepath.Join(fixture.Vectors(t), name))
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skipf("no vectors %s here", name)
 	}
@@ -123,23 +123,27 @@ func TestVerifiesRFC9449(t *testing.T) {
 	}
 }
 
-// The messages of RFC 7520 §4 and others in the same form. What is refused
-// needs HMAC or P-521, or is no compact JWS with a payload of its own.
+// cookbook are the messages of RFC 7520 §4 and others in the same form, with
+// what is wrong with each. What is refused needs HMAC or P-521, or is no
+// compact JWS with a payload of its own.
+var cookbook = map[string]string{
+	"jws/4_1.rsa_v15_signature":                 "",
+	"jws/4_2.rsa-pss_signature":                 "",
+	"jws/4_3.ecdsa_signature":                   "curve is not P-256, P-384 or Ed25519",
+	"jws/4_4.hmac-sha2_integrity_protection":    "private member 'k' present",
+	"jws/4_5.signature_with_detached_content":   "JWS has an empty part",
+	"jws/4_6.protecting_specific_header_fields": "JWS does not have three parts",
+	"jws/4_7.protecting_content_only":           "JWS does not have three parts",
+	"jws/4_8.multiple_signatures":               "JWS does not have three parts",
+	"curve25519/jws":                            "",
+	"curve25519/ecdh-es":                        "JWS does not have three parts",
+	"rfc7797/hmac-sha2_b64_false":               "JWS header has 'crit'",
+	"rfc7797/4.2.hmac-sha2_b64_false":           "JWS does not have three parts",
+}
+
 func TestCookbook(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]string{
-		"jws/4_1.rsa_v15_signature":                 "",
-		"jws/4_2.rsa-pss_signature":                 "",
-		"jws/4_3.ecdsa_signature":                   "curve is not P-256, P-384 or Ed25519",
-		"jws/4_4.hmac-sha2_integrity_protection":    "private member 'k' present",
-		"jws/4_5.signature_with_detached_content":   "JWS has an empty part",
-		"jws/4_6.protecting_specific_header_fields": "JWS does not have three parts",
-		"jws/4_7.protecting_content_only":           "JWS does not have three parts",
-		"jws/4_8.multiple_signatures":               "JWS does not have three parts",
-		"curve25519/jws":                            "",
-		"curve25519/ecdh-es":                        "JWS does not have three parts",
-		"rfc7797/hmac-sha2_b64_false":               "JWS header has 'crit'",
-	} {
+	for name, want := range cookbook {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var c struct {
@@ -172,17 +176,19 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
-// The keys of RFC 7520 §3.
+// cookbookKeys are the keys of RFC 7520 §3.
+var cookbookKeys = map[string]string{
+	"3_1.ec_public_key":                 "curve is not P-256, P-384 or Ed25519",
+	"3_2.ec_private_key":                "private member 'd' present",
+	"3_3.rsa_public_key":                "",
+	"3_4.rsa_private_key":               "private member 'd' present",
+	"3_5.symmetric_key_mac_computation": "private member 'k' present",
+	"3_6.symmetric_key_encryption":      "private member 'k' present",
+}
+
 func TestCookbookKeys(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]string{
-		"3_1.ec_public_key":                 "curve is not P-256, P-384 or Ed25519",
-		"3_2.ec_private_key":                "private member 'd' present",
-		"3_3.rsa_public_key":                "",
-		"3_4.rsa_private_key":               "private member 'd' present",
-		"3_5.symmetric_key_mac_computation": "private member 'k' present",
-		"3_6.symmetric_key_encryption":      "private member 'k' present",
-	} {
+	for name, want := range cookbookKeys {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var raw json.RawMessage
@@ -190,6 +196,40 @@ func TestCookbookKeys(t *testing.T) {
 			_, err := jwk.Parse(raw)
 			expect(t, err, want)
 		})
+	}
+}
+
+// A file that nobody runs says nothing. Where there are none there is nothing
+// to run.
+func TestEveryVectorFileIsRun(t *testing.T) {
+	t.Parallel()
+	run := map[string]bool{}
+	for name := range cookbook {
+		run["jose-cookbook/"+name+".json"] = true
+	}
+	for name := range cookbookKeys {
+		run["jose-cookbook/jwk/"+name+".json"] = true
+	}
+	for name := range deviations {
+		run["wycheproof/"+name+"_test.json"] = true
+	}
+	for _, s := range signatures {
+		run["wycheproof/"+s.file+"_test.json"] = true
+	}
+	for _, pattern := range []string{"jose-cookbook/*/*.json", "wycheproof/*.json"} {
+		files, err := filepath.Glob(filepath.Join(fixture.Vectors(t), pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			name, err := filepath.Rel(fixture.Vectors(t), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !run[filepath.ToSlash(name)] {
+				t.Errorf("no test reads %s", name)
+			}
+		}
 	}
 }
 

@@ -95,6 +95,25 @@ func TestVerifyRefusesOtherKeys(t *testing.T) {
 	expect(t, new(jws.Message).Verify(key(t, fixture.Load(t, "p256")), ""), "not supported")
 }
 
+// A key of another type gets no further, should the algorithms of a key ever
+// be taken for those of another.
+func TestPrimitivesRefuseKeysOfOtherTypes(t *testing.T) {
+	t.Parallel()
+	digest := sha256.Sum256([]byte("x"))
+	types := map[string]string{"ECDSA": "p256", "EdDSA": "ed25519", "PKCS1": "rsa2048", "PSS": "rsa2048"}
+	for name, verify := range jws.Primitives {
+		for _, other := range []string{"p256", "ed25519", "rsa2048"} {
+			if other == types[name] {
+				continue
+			}
+			for _, size := range []int{64, 256} {
+				expect(t, verify(fixture.Load(t, other).Public(), crypto.SHA256, digest[:], make([]byte, size)), "signature is not valid")
+			}
+		}
+		expect(t, verify(nil, crypto.SHA256, digest[:], make([]byte, 64)), "signature is not valid")
+	}
+}
+
 // A key with an alg of its own is good for nothing else, even where the type
 // fits.
 func TestVerifyHoldsTheKeyToItsAlgorithm(t *testing.T) {

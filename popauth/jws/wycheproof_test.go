@@ -75,7 +75,7 @@ func TestWycheproofJOSE(t *testing.T) {
 			t.Parallel()
 			var s suite
 			vectors(t, "wycheproof/"+file+"_test.json", &s)
-			count := 0
+			count, deviating := 0, 0
 			for _, g := range s.Groups {
 				if g.Public == nil {
 					g.Public = g.Private
@@ -92,13 +92,16 @@ func TestWycheproofJOSE(t *testing.T) {
 					}
 					err := verifySet(g.Public, compact)
 					why, deviates := known[c.ID]
+					if deviates {
+						deviating++
+					}
 					if agrees := (err == nil) == (c.Result == "valid"); agrees == deviates {
 						t.Errorf("%d of %s is %s, got %v (deviation: %q)", c.ID, g.Comment, c.Result, err, why)
 					}
 				}
 			}
-			if count < 20 {
-				t.Errorf("only %d tests in the file", count)
+			if count < 20 || deviating != len(known) {
+				t.Errorf("%d tests in the file, %d of %d deviations", count, deviating, len(known))
 			}
 		})
 	}
@@ -151,27 +154,28 @@ type primitives struct {
 	} `json:"testGroups"`
 }
 
+// signatures are those files. The keys of refused ones do not pass the policy.
+var signatures = []struct {
+	file, alg string
+	known     map[int]string // tests of another outcome than in the file, and why
+	refused   string
+}{
+	{file: "ecdsa_secp256r1_sha256_p1363", alg: "ES256"},
+	{file: "ecdsa_secp384r1_sha384_p1363", alg: "ES384"},
+	{file: "ecdsa_secp521r1_sha512_p1363", alg: "ES512", refused: "curve is not"},
+	{file: "ed25519", alg: "Ed25519"},
+	{file: "rsa_signature_2048_sha256", alg: "RS256", known: map[int]string{258: smallExponent, 259: smallExponent}},
+	{file: "rsa_pss_2048_sha256_mgf1_32", alg: "PS256"},
+}
+
 func TestWycheproofSignatures(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		file, alg string
-		// tests of another outcome than in the file
-		known map[int]string
-		// why the policy refuses all keys of the file
-		refused string
-	}{
-		{file: "ecdsa_secp256r1_sha256_p1363", alg: "ES256"},
-		{file: "ecdsa_secp384r1_sha384_p1363", alg: "ES384"},
-		{file: "ecdsa_secp521r1_sha512_p1363", alg: "ES512", refused: "curve is not"},
-		{file: "ed25519", alg: "Ed25519"},
-		{file: "rsa_signature_2048_sha256", alg: "RS256", known: map[int]string{258: smallExponent, 259: smallExponent}},
-		{file: "rsa_pss_2048_sha256_mgf1_32", alg: "PS256"},
-	} {
+	for _, c := range signatures {
 		t.Run(c.file, func(t *testing.T) {
 			t.Parallel()
 			var s primitives
 			vectors(t, "wycheproof/"+c.file+"_test.json", &s)
-			count := 0
+			count, deviating := 0, 0
 			for _, g := range s.Groups {
 				k, keyErr := keyOfDER(t, g.DER)
 				if c.refused != "" {
@@ -186,13 +190,16 @@ func TestWycheproofSignatures(t *testing.T) {
 						err = jws.Raw(c.alg, unhex(t, v.Message), unhex(t, v.Signature)).Verify(k, c.alg)
 					}
 					why, deviates := c.known[v.ID]
+					if deviates {
+						deviating++
+					}
 					if agrees := (err == nil) == (v.Result == "valid"); agrees == deviates {
 						t.Errorf("%d (%s) is %s, got %v (deviation: %q)", v.ID, v.Comment, v.Result, err, why)
 					}
 				}
 			}
-			if count < 100 {
-				t.Errorf("only %d tests in the file", count)
+			if count < 100 || deviating != len(c.known) {
+				t.Errorf("%d tests in the file, %d of %d deviations", count, deviating, len(c.known))
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/strict"
 )
 
@@ -69,6 +70,15 @@ func FuzzParseObject(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	fixture.EachVector(f, func(v any) {
+		if members, ok := v.(map[string]any); ok && members["kty"] != nil {
+			data, err := json.Marshal(members)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}, "rfc-jose.json", "jose-cookbook/jwk")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		limits := strict.Limits{Size: 1 << 16, Depth: 16, Members: 256}
 		o, err := strict.ParseObject(data, limits)
@@ -76,7 +86,13 @@ func FuzzParseObject(f *testing.F) {
 			checkError(t, err)
 			return
 		}
+		if len(data) > limits.Size {
+			t.Fatalf("accepted %d bytes", len(data))
+		}
 		got := plainObject(t, o)
+		if members, depth := extent(got); members > limits.Members || depth > limits.Depth {
+			t.Fatalf("accepted %d members, %d deep", members, depth)
+		}
 		var want map[string]any
 		if err := json.Unmarshal(data, &want); err != nil {
 			t.Fatalf("encoding/json refuses %q: %v", data, err)
@@ -100,6 +116,27 @@ func FuzzParseObject(f *testing.F) {
 			t.Fatalf("accepted %qx", written)
 		}
 	})
+}
+
+// extent counts members and elements, and how deep they are nested.
+func extent(v any) (members, depth int) {
+	add := func(inner any) {
+		m, d := extent(inner)
+		members, depth = members+1+m, max(depth, 1+d)
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		depth = 1
+		for _, inner := range v {
+			add(inner)
+		}
+	case []any:
+		depth = 1
+		for _, inner := range v {
+			add(inner)
+		}
+	}
+	return members, depth
 }
 
 // checkError sees to it that an error can go into an error_description (RFC
