@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the module, one after the other:
+#
+#	testdata/fuzz-all.sh [-short] <seconds for each>
+#
+# With -short, not those of packages that link Caddy: the build with
+# instrumentation of all that Caddy needs takes minutes where it is not cached.
+# What a target finds is kept in testdata/fuzz of its package, where go test
+# runs it from then on.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+short=
+if [[ ${1-} == -short ]]; then
+	short=1
+	shift
+fi
+[[ $# -eq 1 && $1 =~ ^[0-9]+$ ]] || {
+	echo "usage: ${0##*/} [-short] <seconds>" >&2
+	exit 2
+}
+seconds=$1
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cache=$(go env GOCACHE)/fuzz
+
+# go test -list builds the tests of a package, so only where there is something
+mapfile -t folders < <(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | grep -v '/testdata' | sort -u)
+
+count=0
+failed=()
+for folder in "${folders[@]}"; do
+	if [[ $short ]] && go list -deps -test "$folder" | grep -qx 'github.com/caddyserver/caddy/v2'; then
+		echo "== $folder links Caddy: not with -short"
+		continue
+	fi
+	echo "== $folder (${SECONDS}s)"
+	# one build for all targets of the package
+	go test -c -fuzz=. -vet=off -o "$scratch/fuzz.test" "$folder"
+	mapfile -t targets < <(cd "$folder" && "$scratch/fuzz.test" -test.list '^Fuzz')
+	for target in "${targets[@]}"; do
+		count=$((count + 1))
+		if (cd "$folder" && "$scratch/fuzz.test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" \
+			-test.fuzzcachedir="$cache/$(go list)" >"$scratch/log" 2>&1); then
+			printf '%-24s %s\n' "$target" "$(grep '^fuzz: elapsed' "$scratch/log" | tail -1)"
+		else
+			cat "$scratch/log"
+			failed+=("$folder $target")
+		fi
+	done
+done
+
+echo "== $count targets (${SECONDS}s)"
+if ((${#failed[@]})); then
+	printf 'failed: %s\n' "${failed[@]}"
+	exit 1
+fi
