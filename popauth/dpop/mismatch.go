@@ -121,8 +121,8 @@ func tokenMismatch(got, want string) *oauth.Refusal {
 // signatureHint recognises ECDSA signatures in ASN.1, which is what most
 // cryptography libraries return.
 func signatureHint(proof string) string {
-	signature, err := strict.DecodeBase64(proof[strings.LastIndexByte(proof, '.')+1:])
-	if err == nil && len(signature) > 2 && signature[0] == 0x30 && int(signature[1]) == len(signature)-2 {
+	signature, _ := strict.DecodeBase64(proof[strings.LastIndexByte(proof, '.')+1:])
+	if len(signature) > 2 && signature[0] == 0x30 && int(signature[1]) == len(signature)-2 {
 		return "the signature is in ASN.1 (DER); JWS has r and s one after the other (RFC 7518 §3.4)"
 	}
 	return ""

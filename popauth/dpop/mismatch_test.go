@@ -48,6 +48,8 @@ func TestURLMismatchIsExplained(t *testing.T) {
 		{"prefix more", "https://a.example/api/x", "https://a.example/x", "https://a.example/api/x", "htu has a prefix"},
 		{"prefix less", "https://a.example/x", "https://a.example/api/x", "https://a.example/x", "the request has a prefix"},
 		{"all", "http://b.example/y", "https://a.example/x", "http://b.example/y", ""},
+		{"another path", "https://a.example/y", "https://a.example/x", "https://a.example/y", ""},
+		{"a path that ends as the root does", "https://a.example/x/", "https://a.example/", "https://a.example/x/", ""},
 		{"another path below the root", "https://a.example/", "https://a.example/x/", "https://a.example/", ""},
 		{"not a URL", "/x", "https://a.example/x", "", ""},
 		{"password", "https://u:secret@a.example/x", "https://a.example/x", "", ""},
@@ -71,6 +73,36 @@ func TestURLMismatchIsExplained(t *testing.T) {
 				t.Errorf("the refusal shows a secret: %+v", *r)
 			}
 		})
+	}
+}
+
+// A cause is named only where it alone would explain the difference: whoever
+// looks for a proxy that there isn't loses a day.
+func TestURLHintNamesTheOneDifference(t *testing.T) {
+	t.Parallel()
+	hints := map[string]string{
+		"scheme": "the scheme differs", "scheme port": "the scheme differs",
+		"host": "the host differs", "host port": "the host differs",
+		"port": "only the port differs", "path": "only the letter case",
+	}
+	for bits := 1; bits < 16; bits++ {
+		scheme, host, port, path := "https", "a.example", "8443", "/x"
+		var differs []string
+		for i, change := range []struct {
+			name string
+			part *string
+			to   string
+		}{{"scheme", &scheme, "http"}, {"host", &host, "b.example"}, {"port", &port, "9443"}, {"path", &path, "/X"}} {
+			if bits>>i&1 == 1 {
+				*change.part = change.to
+				differs = append(differs, change.name)
+			}
+		}
+		htu, want := scheme+"://"+host+":"+port+path, hints[strings.Join(differs, " ")]
+		r := refuse(t, object{"htu": htu}, func(w *dpop.Want) { w.URLs = []string{"https://a.example:8443/x"} })
+		if (want == "") != (r.Hint == "") || !strings.Contains(r.Hint, want) {
+			t.Errorf("%s differ: got hint %q, want %q", differs, r.Hint, want)
+		}
 	}
 }
 
@@ -200,6 +232,33 @@ func TestSignatureInASN1IsRecognised(t *testing.T) {
 		_, r := dpop.Verify(input+"."+base64.RawURLEncoding.EncodeToString(asn1(t, key, input)), want(t, key))
 		if r == nil || r.Reason != oauth.ProofSignatureInvalid || !strings.Contains(r.Hint, "ASN.1") {
 			t.Errorf("%s: got %+v", name, r)
+		}
+	}
+}
+
+// What only resembles ASN.1 gets no hint.
+func TestOtherSignaturesAreNotTakenForASN1(t *testing.T) {
+	t.Parallel()
+	key := fixture.Load(t, "p256")
+	proof := key.Proof(t, good())
+	input := proof[:strings.LastIndexByte(proof, '.')+1]
+	long := append([]byte{0x30, 62}, make([]byte, 62)...)
+	for name, tt := range map[string]struct {
+		signature []byte
+		hint      bool
+	}{
+		"zeros":                        {make([]byte, 64), false},
+		"a sequence":                   {long, true},
+		"a sequence that ends early":   {append([]byte{0x30, 61}, make([]byte, 62)...), false},
+		"a set":                        {append([]byte{0x31, 62}, make([]byte, 62)...), false},
+		"one byte":                     {[]byte{0x30}, false},
+		"an empty sequence":            {[]byte{0x30, 0}, false},
+		"a sequence of one byte":       {[]byte{0x30, 1, 0}, true},
+		"a sequence that says nothing": {append([]byte{0x30, 0}, make([]byte, 62)...), false},
+	} {
+		_, r := dpop.Verify(input+base64.RawURLEncoding.EncodeToString(tt.signature), want(t, key))
+		if r == nil || r.Reason != oauth.ProofSignatureInvalid || strings.Contains(r.Hint, "ASN.1") != tt.hint {
+			t.Errorf("%s: got %+v, want a hint %v", name, r, tt.hint)
 		}
 	}
 }

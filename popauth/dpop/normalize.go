@@ -81,9 +81,9 @@ func normalizeAuthority(scheme, authority string) (string, error) {
 // reached has escapes or sub-delims in it.
 func validHost(host string) bool {
 	if literal, ok := strings.CutPrefix(host, "["); ok {
-		literal, ok = strings.CutSuffix(literal, "]")
-		addr, err := netip.ParseAddr(literal)
-		return ok && err == nil && addr.Is6() && addr.Zone() == ""
+		literal, closed := strings.CutSuffix(literal, "]")
+		addr, _ := netip.ParseAddr(literal) // the zero one is no Is6
+		return closed && addr.Is6() && addr.Zone() == ""
 	}
 	for i := range len(host) {
 		if c := host[i]; !isAlphanumeric(c) && c != '-' && c != '.' && c != '_' {

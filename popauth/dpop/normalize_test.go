@@ -18,6 +18,11 @@ func TestNormalize(t *testing.T) {
 		{"default port of https", "https://a.example:443/", "https://a.example/"},
 		{"default port of http", "http://a.example:80/", "http://a.example/"},
 		{"default port of the other scheme", "https://a.example:80/", "https://a.example:80/"},
+		{"default port of https with http", "http://a.example:443/", "http://a.example:443/"},
+		{"largest port", "https://a.example:65535/", "https://a.example:65535/"},
+		{"ends of the alphabet", "https://AZ-az.09/AZaz09", "https://az-az.09/AZaz09"},
+		{"ends of the alphabet, escaped", "https://a.example/%41%5A%61%7A%30%39", "https://a.example/AZaz09"},
+		{"escapes of all digits", "https://a.example/%00%1F%9a%a9%Bb%cC%dD%Ee%fF%af%FA", "https://a.example/%00%1F%9A%A9%BB%CC%DD%EE%FF%AF%FA"},
 		{"empty port", "https://a.example:/", "https://a.example/"},
 		{"leading zeros in the port", "https://a.example:008443/", "https://a.example:8443/"},
 		{"leading zeros in the default port", "https://a.example:0443/", "https://a.example/"},
@@ -89,6 +94,13 @@ func TestNormalizeRefuses(t *testing.T) {
 		"port with a sign":              "https://a.example:+80/MARKER",
 		"port too large":                "https://a.example:65536/MARKER",
 		"escape cut short":              "https://a.example/MARKER%4",
+		"escape of a bad first digit":   "https://a.example/MARKER%g0",
+		"escape of a bad second digit":  "https://a.example/MARKER%0g",
+		"escape below the digits":       "https://a.example/MARKER%/0",
+		"escape above the digits":       "https://a.example/MARKER%:0",
+		"escape below the capitals":     "https://a.example/MARKER%@0",
+		"escape above the capitals":     "https://a.example/MARKER%G0",
+		"escape below the letters":      "https://a.example/MARKER%`0",
 		"escape of no digits":           "https://a.example/MARKER%zz",
 		"lone percent":                  "https://a.example/MARKER%",
 		"control character":             "https://a.example/MARKER\x00",
@@ -108,6 +120,24 @@ func TestNormalizeRefuses(t *testing.T) {
 				t.Errorf("the error shows the input: %v", err)
 			}
 		})
+	}
+}
+
+// The rule that is named is the one that is broken.
+func TestNormalizeNamesTheRule(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"https":            "it is not an absolute http or https URL",
+		"ftp://a.example/": "it is not an absolute http or https URL",
+		"https://u@a/":     "it has a user name",
+		"https://[a]/":     "its host is neither an ASCII name nor an IP address",
+		"https://a:b/":     "its port is not a port number",
+		"https://a/%":      "its path has a broken escape",
+		"https://a/\\":     "its path has a character that must be escaped",
+	} {
+		if _, err := dpop.Normalize(raw); err == nil || err.Error() != want {
+			t.Errorf("Normalize(%q) = %v, want %q", raw, err, want)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func concatenated(der []byte, size int) ([]byte, error) {
 	if rest, err := asn1.Unmarshal(der, &pair); err != nil || len(rest) > 0 {
 		return nil, errors.New("the signer returned no ASN.1 signature")
 	}
-	if pair.R.Sign() < 0 || pair.S.Sign() < 0 || pair.R.BitLen() > 8*size || pair.S.BitLen() > 8*size {
+	if pair.R.Sign() <= 0 || pair.S.Sign() <= 0 || pair.R.BitLen() > 8*size || pair.S.BitLen() > 8*size {
 		return nil, errors.New("the signer returned a signature out of range")
 	}
 	signature := make([]byte, 2*size)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,11 @@ func TestSignLeavesOut(t *testing.T) {
 	if _, ok := part(0)["jwk"].(map[string]any)["d"]; ok {
 		t.Error("the private key was written")
 	}
+	for _, c.URL = range []string{"?secret=1", "#x"} {
+		if proof, err = dpop.Sign(key.Private, parseKey(t, key), "ES256", c); err != nil || part(1)["htu"] != "" {
+			t.Errorf("%q alone: got htu %v, %v", c.URL, part(1)["htu"], err)
+		}
+	}
 }
 
 func TestSignRefuses(t *testing.T) {
@@ -154,11 +160,22 @@ func TestSignRefusesOddSignatures(t *testing.T) {
 		"r and s bare":    {signature: make([]byte, 64)},
 		"something after": {signature: []byte{0x30, 6, 2, 1, 1, 2, 1, 1, 0}},
 		"negative r":      {signature: []byte{0x30, 6, 2, 1, 0xff, 2, 1, 1}},
+		"negative s":      {signature: []byte{0x30, 6, 2, 1, 1, 2, 1, 0xff}},
+		"r = 0":           {signature: []byte{0x30, 6, 2, 1, 0, 2, 1, 1}},
+		"s = 0":           {signature: []byte{0x30, 6, 2, 1, 1, 2, 1, 0}},
 		"r too long":      {signature: long},
+		"s too long":      {signature: slices.Concat(long[:2], long[37:], long[2:37])},
 	} {
 		o.Signer = key.Private
 		if proof, err := dpop.Sign(o, parseKey(t, key), "ES256", claims()); err == nil {
 			t.Errorf("%s: got the proof %s", name, proof)
+		}
+	}
+	for name, alg := range map[string]string{"rsa2048": "PS256", "ed25519": "EdDSA"} {
+		other := fixture.Load(t, name)
+		o := odd{Signer: other.Private, err: errors.New("no such device")}
+		if proof, err := dpop.Sign(o, parseKey(t, other), alg, claims()); err == nil {
+			t.Errorf("error of %s: got the proof %s", name, proof)
 		}
 	}
 	o := odd{Signer: key.Private, signature: []byte{0x30, 6, 2, 1, 1, 2, 1, 2}}
