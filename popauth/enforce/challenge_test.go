@@ -61,6 +61,40 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
+func TestChallengeCarriesFurtherParametersLast(t *testing.T) {
+	t.Parallel()
+	further := oauth.Param{Name: "resource_metadata", Value: place + "/x"}
+	want := "DPoP " + algs + `, resource_metadata="` + place + `/x"`
+	if got := Challenge(oauth.Refuse(oauth.TokenMissing, ""), Policy{}, further); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Where nonces are off, only a client that is told to use one gets one.
+func TestWantsNonce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		reason        oauth.Reason
+		required, off bool
+	}{
+		{oauth.TokenMissing, true, false},
+		{oauth.TokenExpired, true, false},
+		{oauth.ProofMissing, true, false},
+		{oauth.ProofMalformed, true, false},
+		{oauth.ProofExpired, true, true},
+		{oauth.NonceStale, true, true},
+		{oauth.AmbiguousTarget, false, false},
+		{oauth.StoreUnavailable, false, false},
+		{"no_such_reason", false, false},
+	} {
+		for mode, want := range map[replay.Mode]bool{replay.Required: tt.required, replay.SingleUse: tt.required, replay.Off: tt.off} {
+			if got := WantsNonce(oauth.Refuse(tt.reason, ""), Policy{Freshness: replay.Policy{Mode: mode}}); got != want {
+				t.Errorf("%s under %s: got %v, want %v", tt.reason, mode, got, want)
+			}
+		}
+	}
+}
+
 // Whatever the reason, there is one challenge of the DPoP scheme that any
 // parser reads back, or none.
 func TestChallengeOfEveryReason(t *testing.T) {

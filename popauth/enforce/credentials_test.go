@@ -12,7 +12,7 @@ import (
 
 func TestCheckCredentials(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("a", maxCredentials)
+	long := strings.Repeat("a", 8<<10)
 	tests := []struct {
 		name   string
 		header func(http.Header)

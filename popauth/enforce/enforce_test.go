@@ -180,6 +180,9 @@ func (b *bench) refused(v Verdict, want oauth.Reason) {
 	if got := reasonOf(v); got != want {
 		b.t.Errorf("got reason %q, want %q", got, want)
 	}
+	if v.Refusal != nil && (v.Token != "" || v.RenewNonce) {
+		b.t.Errorf("refused as %q with the token %q and a nonce %v", v.Refusal.Reason, v.Token, v.RenewNonce)
+	}
 }
 
 func reasonOf(v Verdict) oauth.Reason {

@@ -44,6 +44,7 @@ func TestRecheck(t *testing.T) {
 		{name: "a proven token where unbound ones are allowed", second: func(_ *bench, p *Policy) { p.AllowUnbound = true }},
 		{name: "off after required", second: mode2(replay.Off)},
 		{name: "single use after required", second: mode2(replay.SingleUse), want: oauth.NonceMissing},
+		{name: "single use after single use", first: mode1(replay.SingleUse), second: mode2(replay.SingleUse)},
 		{name: "required after single use", first: mode1(replay.SingleUse), second: mode2(replay.Required)},
 		{name: "required after off, without a nonce", first: mode1(replay.Off), send: attempt{noNonce: true}, second: mode2(replay.Required), want: oauth.NonceMissing},
 		{name: "required after off, with a nonce", first: mode1(replay.Off), second: mode2(replay.Required)},
@@ -71,6 +72,9 @@ func TestRecheck(t *testing.T) {
 			b.refused(v, tt.want)
 			if tt.want == oauth.NonceMissing && (v.Refusal.Expected != second.Freshness.Mode.String() || v.Refusal.Hint == "") {
 				t.Errorf("got %+v, want the mode that is missing and where to set it", v.Refusal)
+			}
+			if tt.want == oauth.TokenIssuerWrong && (v.Refusal.Got != issuerA || len(second.Issuers) > 0 && v.Refusal.Expected != issuerB) {
+				t.Errorf("got %+v, want the two issuers", v.Refusal)
 			}
 			if v.Claims != earlier.Claims || v.Thumbprint != earlier.Thumbprint || v.Unbound != earlier.Unbound {
 				t.Errorf("got %+v, want the identity of %+v", v, earlier)

@@ -92,10 +92,8 @@ func pathOf(form string) (string, bool) {
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
 		return "", false
 	}
-	if _, path, found := strings.Cut(rest, "/"); found {
-		return "/" + path, true
-	}
-	return "/", true
+	_, path, _ := strings.Cut(rest, "/")
+	return "/" + path, true
 }
 
 // tokenInQuery refuses an access_token parameter (RFC 6750 §2.3), which ends

@@ -30,6 +30,8 @@ func TestTargetPath(t *testing.T) {
 		{"http://api.example.com/reports?x", "/reports", "/reports"},
 		{"HTTPS://api.example.com", "/", "/"},
 		{"http://api.example.com?x=/y", "/", "/"},
+		{"/~a?x=~\x80", "/~a", "/~a"},
+		{"/%fF%Ff%aA%6f%F0", "/%fF%Ff%aA%6f%F0", "/%fF%Ff%aA%6f%F0"},
 
 		{"/a%2Fb", "", "/a%2Fb"},
 		{"/a%2fb", "", "/a%2fb"},
@@ -58,7 +60,13 @@ func TestTargetPath(t *testing.T) {
 		{"/api\x1f", "", ""},
 		{"/api\x7f", "", ""},
 		{"/api?x=\r\n", "", ""},
+		{"/api?x=\x7f", "", ""},
 		{"/a b", "", ""},
+		{"/api%@0", "", ""},
+		{"/api%`0", "", ""},
+		{"/api%0/", "", ""},
+		{"/api%0:", "", ""},
+		{"/api%0g", "", ""},
 		{"/api%", "", ""},
 		{"/api%2", "", ""},
 		{"/api%zz", "", ""},
@@ -70,6 +78,7 @@ func TestTargetPath(t *testing.T) {
 		{"*", "", ""},
 		{"api.example.com:443", "", ""},
 		{"reports", "", ""},
+		{"http", "", ""},
 		{"ftp://api.example.com/reports", "", ""},
 	}
 	for _, tt := range tests {
@@ -88,7 +97,11 @@ func TestTargetPath(t *testing.T) {
 func TestCheckAllowsEncodedSlashesWhereTold(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.refused(b.check(b.request(attempt{target: "/a%2fb"})), oauth.AmbiguousTarget)
+	v := b.check(b.request(attempt{target: "/a%2fb"}))
+	b.refused(v, oauth.AmbiguousTarget)
+	if v.Refusal.Option != "allow_encoded_slashes" {
+		t.Errorf("got option %q, want the one that would let it pass", v.Refusal.Option)
+	}
 	b.policy.AllowEncodedSlashes = true
 	b.refused(b.check(b.request(attempt{target: "/a%2fb"})), "")
 	plain := attempt{target: "/a%2fb"}
@@ -121,6 +134,7 @@ func TestTokenInQuery(t *testing.T) {
 		{"/?access_token%5B0%5D=x", true},
 		{"/?access_token%00z=x", true},
 		{"/?access_tokens=x", false},
+		{"/?access%_token=x", false},
 		{"/access_token=x", false},
 		{"/", false},
 	}
@@ -135,7 +149,8 @@ func TestJudgeMethod(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
 		"GET": true, "PATCH": true, "PROPFIND": true, "purge": true, "Custom": true,
-		"get": false, "Get": false, "dELETE": false, "connect": false, "patch": false,
+		"get": false, "Get": false, "head": false, "post": false, "put": false, "patch": false,
+		"dELETE": false, "connect": false, "options": false, "trace": false,
 	} {
 		if got := judgeMethod(name) == nil; got != want {
 			t.Errorf("method %q: got accepted %v, want %v", name, got, want)
