@@ -172,7 +172,7 @@ func TestAssertionServesOnceAcrossRestarts(t *testing.T) {
 	s.run(t)
 	c := s.client(t, "HTTP/1.1")
 	since := len(s.log(t))
-	unknown := want{400, "invalid_client", oauth.AssertionBeforeStore, false, ""}
+	unknown := want{503, "temporarily_unavailable", oauth.AssertionBeforeStore, false, "Retry-After"}
 	t.Run("T32 after the loss of the store", func(t *testing.T) { s.refusedEndpoint(t, s.asserted(t, c, sent), since, unknown) })
 	nextSecond(t)
 	if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {

@@ -121,7 +121,10 @@ var table = map[Reason]Rule{
 	InsecureTransport:      {API: 400, Endpoint: 400, Code: invalidRequest, Text: "the request came over plain HTTP"},
 	OriginForbidden:        {API: 403, Endpoint: 403, Code: invalidRequest, Text: "pages of this origin may not send requests here"},
 
-	Starting:            {API: 503, Code: temporarilyUnavailable, Retry: true, Text: "the server is just starting"},
+	Starting: {API: 503, Code: temporarilyUnavailable, Retry: true, Text: "the server is just starting"},
+	// nobody knows, and the same client may be told yes a moment later
+	AssertionBeforeStore: {Endpoint: 503, Code: temporarilyUnavailable, Retry: true, Text: "the client assertion may have been used before the record of used ones begins: make a new one later"},
+
 	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),
 	StoreUnavailable:    unavailable(Error, "the store cannot answer just now"),
 	ReplayGuardFull:     unavailable(Error, "no further proof can be remembered just now"),
@@ -144,7 +147,6 @@ var table = map[Reason]Rule{
 	ClientUnauthenticated: endpoint(401, invalidClient, "client authentication failed"),
 	AssertionReplayed:     endpoint(401, invalidClient, "the client assertion was used before: make a new one for every request, also for a retry"),
 	TooManyFailures:       {Endpoint: 429, Code: temporarilyUnavailable, Retry: true, Text: "client authentication failed too often"},
-	AssertionBeforeStore:  endpoint(401, invalidClient, "the client assertion may have been used before the record of used ones begins: make a new one"),
 
 	ConfirmationKeyInvalid:  request("Invalid cnf_key parameter"),
 	ConfirmationKeyRequired: request("the client must bind its tokens to a key"),

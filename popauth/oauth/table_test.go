@@ -117,7 +117,7 @@ func TestRulesAreWhole(t *testing.T) {
 
 func TestUndecidedIsWhateverMayStillBecomeAYes(t *testing.T) {
 	t.Parallel()
-	undecided := []Reason{KeysUnavailable, ReplayGuardFull, Starting, StoreUnavailable}
+	undecided := []Reason{AssertionBeforeStore, KeysUnavailable, ReplayGuardFull, Starting, StoreUnavailable}
 	for _, reason := range append(Reasons(), "", "nonsense") {
 		want := slices.Contains(undecided, reason) || reason == "" || reason == "nonsense"
 		if got := reason.Undecided(); got != want {
