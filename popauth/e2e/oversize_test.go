@@ -45,7 +45,7 @@ var tooLarge = want{431, "", oauth.HeadersTooLarge, false, ""}
 func TestOversizeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
 	s, open := startAbused(t), startAbused(t)
-	open.load(t, strings.Replace(abuseGlobals, "servers {", "servers {\n\t\tmax_header_size 1MB", 1), abuseSites)
+	open.load(t, strings.NewReplacer("servers {", "servers {\n\t\tmax_header_size 1MB", "$STORE", "file $DIR/store.db").Replace(abuseGlobals), abuseSites)
 	for _, protocol := range protocols {
 		for _, o := range oversizes {
 			t.Run(protocol+" "+o.name, func(t *testing.T) {
