@@ -402,3 +402,20 @@ func TestConnectionFieldIsSettled(t *testing.T) {
 		}
 	}
 }
+
+func TestUpgradeToAProtocolThatCarriesRequestsIsIgnored(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ fields, want []string }{
+		{[]string{"websocket"}, []string{"websocket"}},
+		{[]string{"SPDY/3.1"}, []string{"SPDY/3.1"}},
+		{[]string{"h2c"}, nil},
+		{[]string{"H2C", "TLS/1.0"}, nil},
+		{[]string{"websocket, h2c", " HTTP/2.0 ,irc"}, []string{"websocket, irc"}},
+	} {
+		h := http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Http2-Settings": {"AAMAAABk"}, "Upgrade": tt.fields}
+		settleConnection(h)
+		if got := h.Values("Upgrade"); !slices.Equal(got, tt.want) || h.Get("HTTP2-Settings") != "" || h.Get("Connection") != "Upgrade" {
+			t.Errorf("Upgrade %q: got %v, want %q", tt.fields, h, tt.want)
+		}
+	}
+}

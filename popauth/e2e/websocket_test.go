@@ -109,6 +109,36 @@ func TestWebSocketNeedsAProofOnce(t *testing.T) {
 	}
 }
 
+// TestUpgradeToHTTP2IsNotPassedOn asks an upstream that grants it, whatever the
+// Connection field says. Requests in that connection would need no proof.
+func TestUpgradeToHTTP2IsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	p := startFronted(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n", r.Header.Get("Upgrade"))
+	})
+	h := p.deal(t, p.client(t, "HTTP/1.1"))
+	for _, connection := range []string{"Upgrade", "Upgrade, HTTP2-Settings"} {
+		r := h.request(http.MethodGet, "/chat", h.prove(http.MethodGet, "/chat"), nil,
+			"Connection", connection, "Upgrade", "h2c", "Http2-Settings", "AAMAAABkAAQAAP__")
+		conn := p.dial(t)
+		if err := r.Write(conn); err != nil {
+			t.Fatal(err)
+		}
+		if got := readAnswer(t, bufio.NewReader(conn), r); got.status != http.StatusOK {
+			t.Errorf("Connection %q: got %d %v, want 200", connection, got.status, got.header)
+		}
+	}
+	p.honest(t, h.c, h.key)
+}
+
 // TestWebSocketOverHTTP3NeedsAProofForCONNECT opens a WebSocket by an extended
 // CONNECT (RFC 9220). Caddy 2.11 offers that over HTTP/3 and turns it into an
 // upgrade for the upstream, behind pop_auth: which sees CONNECT, with the path
