@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/popauth/caddy-popauth/popauth/fixture"
+)
+
+// checks are what is promised beside how faults are survived.
+var checks = []promise{
+	{"abuse", "every hostile request of the abuse tables, over HTTP/1.1, 2 and 3 and with both stores, gets the answer it must get, and the honest one after it passes",
+		[]string{"e2e.TestEveryAbuseRowIsCovered"}, ""},
+	{"mutations", "a check that is taken out or turned round is noticed by a test of its package; what may survive is listed, with the reason",
+		[]string{"testdata/mutate"}, ""},
+	{"fuzzing", "no parser panics, hangs or takes what it must not",
+		[]string{"testdata/fuzz-all.sh"}, ""},
+	{"memory", "a proof that is remembered takes at most 16 bytes",
+		[]string{"replay.BenchmarkGuard"}, ""},
+}
+
+const figuresStart, figuresEnd = "<!-- figures -->\n", "<!-- /figures -->"
+
+// TestREADMESaysWhatIsTested holds the promises in the README to those in the
+// tests. With -update it writes them, and the figures that `.ci/run full` has
+// collected in the file POPAUTH_FIGURES; those that it has none of stay as they
+// are.
+func TestREADMESaysWhatIsTested(t *testing.T) {
+	text, _ := readREADME(t)
+	before, rest, ok := strings.Cut(text, figuresStart)
+	got, after, ok2 := strings.Cut(rest, figuresEnd)
+	if !ok || !ok2 {
+		t.Fatal("the README has no place for what is tested")
+	}
+	want := figureTable(figuresIn(got), newFigures(t))
+	if got == want {
+		return
+	}
+	if !*update {
+		t.Fatalf("the README's table of what is tested is\n%s\nwant\n%s", got, want)
+	}
+	if err := os.WriteFile(filepath.Join(fixture.Root(t), "README.md"), []byte(before+figuresStart+want+figuresEnd+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// figure is what was counted last, and when.
+type figure struct{ counts, date string }
+
+// figuresIn reads the figures of a table, by promise.
+func figuresIn(table string) map[string]figure {
+	figures := map[string]figure{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if len(cells) == 4 {
+			figures[strings.TrimSpace(cells[0])] = figure{strings.TrimSpace(cells[2]), strings.TrimSpace(cells[3])}
+		}
+	}
+	return figures
+}
+
+// newFigures reads lines of an id, a tab and what was counted; a promise may
+// have several.
+func newFigures(t *testing.T) map[string]figure {
+	t.Helper()
+	figures := map[string]figure{}
+	name := os.Getenv("POPAUTH_FIGURES")
+	if name == "" || !*update {
+		return figures
+	}
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		id, counts, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok {
+			t.Fatalf("%s: got the line %q, want an id, a tab and figures", name, line)
+		}
+		f := figures[id]
+		if f.counts != "" {
+			f.counts += "; "
+		}
+		f.counts += strings.ReplaceAll(counts, "|", "/")
+		f.date = time.Now().UTC().Format(time.DateOnly)
+		figures[id] = f
+	}
+	return figures
+}
+
+// figureTable prints the promises that are tested.
+func figureTable(old, fresh map[string]figure) string {
+	var b strings.Builder
+	b.WriteString("| promise | tests | last figures | date |\n|---|---|---|---|\n")
+	for _, p := range append(checks, promises...) {
+		if len(p.tests) == 0 {
+			continue
+		}
+		f, ok := fresh[p.id]
+		if !ok {
+			f = old[p.what]
+		}
+		tests := make([]string, 0, len(p.tests))
+		for _, test := range p.tests {
+			tests = append(tests, "`"+test+"`")
+		}
+		if f.date == "" {
+			f = figure{"–", "–"}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", p.what, strings.Join(tests, ", "), f.counts, f.date)
+	}
+	return b.String()
+}
