@@ -64,7 +64,7 @@ func TestAuthWithoutAHostIsRefusedAtTheStart(t *testing.T) {
 		{"alternatives that all name a host", `"routes":[{"match":[{"host":["a.example.com"]},{"host":["b.example.com"],"path":["/x"]}],"handle":[` + auth + `]}]`, "a.example.com b.example.com"},
 		{"beneath subroutes", `"routes":[` + at("api.example.com", sub(bare(sub(bare(auth))))) + `]`, "api.example.com"},
 		{"a host matcher further in", `"routes":[` + bare(sub(at("api.example.com", sub(bare(auth))))) + `]`, "api.example.com"},
-		{"the outer one is what counts", `"routes":[` + at("*.example.com", sub(at("api.example.com", auth))) + `]`, "*.example.com"},
+		{"one name of a wildcard", `"routes":[` + at("*.example.com", sub(at("api.example.com", auth))) + `]`, "api.example.com"},
 		{"in the errors of the server", `"routes":[],"errors":{"routes":[` + at("api.example.com", auth) + `]}`, "api.example.com"},
 		{"in the errors of a subroute", `"routes":[` + at("api.example.com", `{"handler":"subroute","routes":[{}],"errors":{"routes":[`+bare(auth)+`]}}`) + `]`, "api.example.com"},
 		{"invoked by two sites", `"named_routes":{"api":` + bare(auth) + `},"routes":[` + at("a.example.com", `{"handler":"invoke","name":"api"}`) + `,` + at("b.example.com", `{"handler":"invoke","name":"api"}`) + `]`, "a.example.com b.example.com"},
@@ -215,6 +215,36 @@ func TestHostsOfManySitesAreFound(t *testing.T) {
 		if auth.site.has(r, host) {
 			t.Errorf("%q is let in", host)
 		}
+	}
+}
+
+// A name inside the site of a wildcard certificate is that name only.
+func TestHostsOfNestedMatchersAreThoseOfBoth(t *testing.T) {
+	t.Parallel()
+	type hosts = caddyhttp.MatchHost
+	for _, tt := range []struct{ outer, inner, want hosts }{
+		{nil, nil, nil},
+		{nil, hosts{"a.example"}, hosts{"a.example"}},
+		{hosts{"a.example"}, nil, hosts{"a.example"}},
+		{hosts{"*.example"}, hosts{"a.example"}, hosts{"a.example"}},
+		{hosts{"a.example"}, hosts{"*.example"}, hosts{"a.example"}},
+		{hosts{"*.example", "b.test"}, hosts{"a.example", "c.test", "B.test"}, hosts{"a.example", "B.test", "b.test"}},
+		{hosts{"a.example"}, hosts{"{env.HOST}"}, hosts{"a.example"}},
+		{hosts{"*.example"}, hosts{"*.*.example"}, hosts{"*.example"}},
+	} {
+		if got := both(tt.outer, tt.inner); !slices.Equal(got, tt.want) {
+			t.Errorf("both(%q, %q) = %q, want %q", tt.outer, tt.inner, got, tt.want)
+		}
+	}
+	s := newSite(t)
+	app := s.withRoutes(t, `"routes":[{"match":[{"host":["*.example.com"]}],"handle":[{"handler":"subroute","routes":[
+		{"match":[{"host":["api.example.com"]}],"handle":[{"handler":"pop_auth"}]}]}]}]`)
+	if err := app.findAuths(); err != nil {
+		t.Fatal(err)
+	}
+	r := begin(request("GET", "/reports", nil)).r
+	if site := app.auths[0].site; !site.has(r, "api.example.com") || site.has(r, "tenant.example.com") {
+		t.Errorf("got the hosts %q, want api.example.com alone", *site.hosts.Load())
 	}
 }
 

@@ -39,11 +39,7 @@ func (w *walk) visit(server *caddyhttp.Server) {
 // of none at all if there are none.
 func (w *walk) routes(routes []caddyhttp.Route, hosts caddyhttp.MatchHost) {
 	for _, route := range routes {
-		// an inner matcher can only narrow what the outer one lets in
-		inner := hosts
-		if len(inner) == 0 {
-			inner = guards(route.MatcherSets)
-		}
+		inner := both(hosts, guards(route.MatcherSets))
 		w.way = append(w.way, route.MatcherSets)
 		for _, handler := range route.Handlers {
 			w.handler(handler, inner)
@@ -98,6 +94,29 @@ func guards(sets caddyhttp.MatcherSets) caddyhttp.MatchHost {
 			return nil
 		}
 		hosts = append(hosts, *set[i].(*caddyhttp.MatchHost)...)
+	}
+	return hosts
+}
+
+// both are the hosts that an outer and an inner matcher let in together. None is
+// no matcher. The site of a wildcard certificate lets in all of a domain, and in
+// it a block for one name only that: what a proxy says of the host must be that
+// name, and not another one of the domain.
+func both(outer, inner caddyhttp.MatchHost) caddyhttp.MatchHost {
+	if len(outer) == 0 {
+		return inner
+	}
+	var hosts caddyhttp.MatchHost
+	for _, of := range [][2]caddyhttp.MatchHost{{outer, inner}, {inner, outer}} {
+		for _, host := range of[1] {
+			covered := slices.ContainsFunc(of[0], func(pattern string) bool { return covers(pattern, host) })
+			if covered && !slices.Contains(hosts, host) {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	if len(hosts) == 0 {
+		return outer // there is no inner one, or its patterns can't be compared
 	}
 	return hosts
 }
