@@ -32,7 +32,9 @@ func TestFullStore(t *testing.T) {
 	since := len(s.log(t))
 	var mu sync.Mutex
 	var tokens []string
+	begin := make(chan struct{})
 	full := s.crowd(t, each, time.Microsecond, func(v *visitor) error {
+		<-begin
 		if v.client != opaqueClient {
 			return errFull
 		}
@@ -49,6 +51,7 @@ func TestFullStore(t *testing.T) {
 		return err
 	})
 	full.broken.Store(true) // errFull ends a visit, and nothing else does
+	close(begin)
 	await(t, "the store to be full", func() bool { return full.over.Load() || len(s.said(t, since, almostFull)) > 0 })
 	full.end()
 	if got := len(s.said(t, since, almostFull)); got != 1 {
