@@ -121,7 +121,10 @@ func TestAPIRefusesAbuse(t *testing.T) {
 		s, protocol := w.server, w.protocol
 		c := s.client(t, protocol)
 		for format, client := range formats {
-			tables := slices.Concat(credentialAbuses, badProofs)
+			tables := slices.Clone(credentialAbuses)
+			if !w.memory { // no store is asked about a proof
+				tables = append(tables, badProofs...)
+			}
 			if client == jwtClient {
 				tables = append(tables, badTokens...)
 			}
