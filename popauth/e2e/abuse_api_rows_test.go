@@ -230,7 +230,7 @@ var badProofs = []apiAbuse{
 		return h.clock(map[string]any{"iat": time.Now().Unix() + 90})
 	}, retry(oauth.ProofFromFuture)},
 	{"R12 an iat from before the start", func(h *hand) *http.Request {
-		return h.clock(map[string]any{"iat": time.Now().Unix() - 200})
+		return h.clock(map[string]any{"iat": time.Now().Unix() - 290})
 	}, retry(oauth.Fenced)},
 	{"no proof where no nonce is used", func(h *hand) *http.Request {
 		return h.get("/clock", "Authorization", "DPoP "+h.token)

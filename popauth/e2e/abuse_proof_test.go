@@ -113,7 +113,7 @@ var proofAbuses = []proofAbuse{
 		return []string{h.tokenProof(h.key, nil, map[string]any{"nonce": nil, "iat": time.Now().Unix() + 90})}
 	}, retryToken(oauth.ProofFromFuture)},
 	{"iat from before the start, no nonce", "", "", "", func(h *hand) []string {
-		return []string{h.tokenProof(h.key, nil, map[string]any{"nonce": nil, "iat": time.Now().Unix() - 200})}
+		return []string{h.tokenProof(h.key, nil, map[string]any{"nonce": nil, "iat": time.Now().Unix() - 290})}
 	}, retryToken(oauth.Fenced)},
 	{"T26 jti absent", "", "", "", one(nil, map[string]any{"jti": nil}), badTokenProof(oauth.ProofMalformed)},
 	{"T26 jti empty", "", "", "", one(nil, map[string]any{"jti": ""}), badTokenProof(oauth.ProofMalformed)},

@@ -363,6 +363,9 @@ func hostileMembers() []hostileProof {
 				if inHeader {
 					return change(h), c
 				}
+				if name == "nonce" { // without one, iat is judged
+					c = strings.Replace(c, `"iat":`, `"iat":-`, 1)
+				}
 				if name == "ath" && !strings.Contains(c, `"ath"`) {
 					c = c[:len(c)-1] + `,"ath":"y"}`
 				}
@@ -388,7 +391,7 @@ func memberJudgement(name, how string) judgement {
 	case "jwk":
 		return wrong(oauth.ProofKeyInvalid)
 	case "nonce":
-		return judgement{retry(oauth.NonceMissing), retryToken(oauth.Fenced)}
+		return judgement{retry(oauth.NonceMissing), retryToken(oauth.ProofExpired)}
 	case "ath":
 		return judgement{api: badProof(oauth.ProofTokenMismatch)}
 	}
