@@ -53,14 +53,16 @@ func urlHint(got, want string) string {
 	wantScheme, wantHost, wantPort, wantPath := split(want)
 	scheme, host, port, path := gotScheme != wantScheme, gotHost != wantHost, gotPort != wantPort, gotPath != wantPath
 	switch {
-	case scheme && !host && !path:
-		return "the scheme differs, host and path do not: TLS probably ends in front of this server"
-	case host && !scheme && !path:
-		return "the host differs, scheme and path do not: a proxy in front probably changes it"
-	case port && !scheme && !host && !path:
-		return "only the port differs"
-	case path && !scheme && !host && !port:
+	case path && (scheme || host || port), scheme && host:
+		return "" // no one cause explains it
+	case path:
 		return pathHint(gotPath, wantPath)
+	case scheme:
+		return "the scheme differs, host and path do not: TLS probably ends in front of this server"
+	case host:
+		return "the host differs, scheme and path do not: a proxy in front probably changes it"
+	case port:
+		return "only the port differs"
 	}
 	return ""
 }

@@ -67,3 +67,36 @@ func TestVerifyHoldsLimits(t *testing.T) {
 		})
 	}
 }
+
+// sized is a proof of exactly that many bytes. The padding is shared between
+// header and claims, since base64 alone has no text of every length.
+func sized(t *testing.T, key fixture.Key, size int) string {
+	t.Helper()
+	for header := range 3 {
+		for claims := size * 3 / 4; claims > 0; claims-- {
+			p := good()
+			p.Header, p.Claims = object{"pad": strings.Repeat("x", header)}, object{"pad": strings.Repeat("x", claims)}
+			proof := key.Proof(t, p)
+			if len(proof) == size {
+				return proof
+			}
+			claims -= max(0, (len(proof)-size)*3/4-3)
+			if len(proof) < size {
+				break
+			}
+		}
+	}
+	t.Fatalf("no proof of %d bytes", size)
+	return ""
+}
+
+func TestVerifyHoldsTheSizeOfProofs(t *testing.T) {
+	t.Parallel()
+	key := fixture.Load(t, "p256")
+	if _, r := dpop.Verify(sized(t, key, 8<<10), want(t, key)); r != nil {
+		t.Errorf("8192 bytes: refused: %v", r)
+	}
+	if _, r := dpop.Verify(sized(t, key, 8<<10+1), want(t, key)); r == nil || r.Detail != "JWS is longer than 8192 bytes" {
+		t.Errorf("8193 bytes: got %v", r)
+	}
+}

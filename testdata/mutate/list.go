@@ -12,7 +12,7 @@ import (
 func (f *finder) clause(n *ast.CaseClause, stack []ast.Node) {
 	if s, ok := stack[len(stack)-2].(*ast.SwitchStmt); ok && s.Tag == nil && n.List != nil {
 		for _, cond := range n.List {
-			f.truth("never", cond, cond, false)
+			f.truth("never", cond.Pos(), cond.End(), cond, false)
 		}
 		return
 	}

@@ -171,12 +171,16 @@ func (f *finder) instead(from, to token.Pos, text string) edit {
 // edits, on() stands for the question whether this mutant is alive, and the
 // number of the mutant is the first argument of the functions of switches.
 func (f *finder) add(kind string, shown ast.Node, alone edit, switched ...edit) {
+	f.addRange(kind, shown.Pos(), shown.End(), alone, switched...)
+}
+
+func (f *finder) addRange(kind string, from, to token.Pos, alone edit, switched ...edit) {
 	if f.constant {
 		switched = nil
 	}
 	f.found = append(f.found, mutant{
-		file: f.file, line: f.set.Position(shown.Pos()).Line, last: f.set.Position(shown.End()).Line,
-		fn: f.fn, kind: kind, what: oneLine(f.text(shown)),
+		file: f.file, line: f.set.Position(from).Line, last: f.set.Position(to).Line,
+		fn: f.fn, kind: kind, what: oneLine(string(f.source[f.offset(from):f.offset(to)])),
 		alone: alone, switched: switched,
 	})
 }
@@ -198,9 +202,9 @@ func (f *finder) visit(n ast.Node, stack []ast.Node) bool {
 	}
 	switch n := n.(type) {
 	case *ast.IfStmt:
-		f.truth("never", n.Cond, n.Cond, false)
+		f.truth("never", n.Cond.Pos(), firstOf(n.Body, n.Cond), n.Cond, false)
 		if !asksForFailure(n.Cond) {
-			f.truth("always", n.Cond, n.Cond, true)
+			f.truth("always", n.Cond.Pos(), firstOf(n.Body, n.Cond), n.Cond, true)
 		}
 	case *ast.CaseClause:
 		f.clause(n, stack)
@@ -220,12 +224,21 @@ func (f *finder) visit(n ast.Node, stack []ast.Node) bool {
 
 // truth makes the mutant in which a condition is always so. It is still
 // computed: what it does beside, it still does.
-func (f *finder) truth(kind string, shown ast.Node, cond ast.Expr, always bool) {
+func (f *finder) truth(kind string, from, to token.Pos, cond ast.Expr, always bool) {
 	if always {
-		f.add(kind, shown, f.around(cond, "((", ") || true)"), f.around(cond, "((", ") || on())"))
+		f.addRange(kind, from, to, f.around(cond, "((", ") || true)"), f.around(cond, "((", ") || on())"))
 		return
 	}
-	f.add(kind, shown, f.around(cond, "((", ") && false)"), f.around(cond, "((", ") && !on())"))
+	f.addRange(kind, from, to, f.around(cond, "((", ") && false)"), f.around(cond, "((", ") && !on())"))
+}
+
+// firstOf is the end of the first statement of a block: what is shown of an if,
+// since there are many with one condition.
+func firstOf(body *ast.BlockStmt, cond ast.Expr) token.Pos {
+	if len(body.List) == 0 {
+		return cond.End()
+	}
+	return body.List[0].End()
 }
 
 // asksForFailure recognises x != nil and !ok.

@@ -40,8 +40,8 @@ func (f *finder) binary(n *ast.BinaryExpr, parent ast.Node) {
 	}
 	// the right operand is computed only when it is asked for, as before
 	f.add(other.kind, n, alone, f.around(n, other.function+"(on(), ", " })"), f.instead(n.OpPos, end, ", func() bool { return "))
-	f.truth("left", n, n.X, n.Op == token.LAND)
-	f.truth("right", n, n.Y, n.Op == token.LAND)
+	f.truth("left", n.Pos(), n.End(), n.X, n.Op == token.LAND)
+	f.truth("right", n.Pos(), n.End(), n.Y, n.Op == token.LAND)
 }
 
 // isText recognises the concatenation of strings, where it can be seen.
