@@ -42,7 +42,7 @@ var promises = []promise{
 	{"F07", "the wall clock is set by up to an hour, or stands still: tokens end at their exp, and no proof passes twice",
 		[]string{"replay.TestHistories", "accesstoken.TestExpiryGoesByTheWallClock"}, ""},
 	{"F08", "100 reloads under traffic, beside caddy validate: no request fails, no proof passes twice, and nothing piles up",
-		[]string{"e2e.TestReloadUnderTraffic"}, "a steady rate of 500 requests a second, which takes a machine of its own"},
+		[]string{"e2e.TestReloadUnderTraffic", "e2e.TestReloadsLeaveNothingInMemory"}, "a steady rate of 500 requests a second, which takes a machine of its own"},
 	{"F09", "the signing key changes under traffic, on nodes that share storage: no token fails, and the JWK Set has the new key 15 minutes before",
 		[]string{"e2e.TestKeyRotationUnderLoad", "keys.TestNodesWhoseClocksDifferAlwaysFindEachOthersKeys", "keys.TestKeyIsPublishedLongBeforeItSigns"}, ""},
 	{"F10", "tokens of a thousand unknown keys: one look at storage",
