@@ -160,3 +160,47 @@ func TestFenceNeverFalls(t *testing.T) {
 	c.Advance(2 * time.Minute)
 	want(t, "behind the fence", judge(m, off, proof{iat: iat(c)}), oauth.Fenced)
 }
+
+// A step back shows also when the next look is long after it.
+func TestAStepBackIsSeenHoweverMuchTimeHasPassed(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name       string
+		wall, mono time.Duration
+		want       bool
+	}{
+		{"both went on", time.Minute, time.Minute, false},
+		{"the wall clock lost a second", 59 * time.Second, time.Minute, false},
+		{"the wall clock lost more than a second", 59*time.Second - 1, time.Minute, true},
+		{"the wall clock lost more than has passed", -time.Hour, time.Minute, true},
+		{"the wall clock went ahead", time.Hour, time.Minute, false},
+	} {
+		f := newFence(start, time.Hour)
+		if got := f.observe(start.Add(test.wall), time.Hour+test.mono); got != test.want {
+			t.Errorf("%s: got set back %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// What was accepted before the first configuration was accepted under no
+// window at all.
+func TestTheFirstConfigurationDoesNotRaiseTheFence(t *testing.T) {
+	t.Parallel()
+	c := clock.NewFake(start)
+	m := New(c, 10)
+	c.Advance(time.Hour)
+	m.Configure(10, off.MaxAge, off.Skew)
+	want(t, "a proof of before the configuration", reason(m.Use(off, Proof{ID: "a", IssuedAt: iat(c) - 60})), "")
+}
+
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[float64]string{
+		0: "1970-01-01T00:00:00Z", 253402300799: "9999-12-31T23:59:59Z", 1_800_000_000.5: "2027-01-15T08:00:00Z",
+		-0.5: "-0.5", -1: "-1", 253402300800: "2.534023008e+11", 1e300: "1e+300",
+	} {
+		if got := describe(seconds); got != want {
+			t.Errorf("describe(%v) = %q, want %q", seconds, got, want)
+		}
+	}
+}

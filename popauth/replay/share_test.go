@@ -54,6 +54,33 @@ func TestAGreedyKeyAmongManyNeverHoldsMoreThanItsShare(t *testing.T) {
 	}
 }
 
+// A slice has at most sliceKeys counters, none of them for nothing, and its
+// slack is what a key may have without one.
+func TestSliceMakesRoom(t *testing.T) {
+	t.Parallel()
+	var s slice
+	for owner := range uint64(sliceKeys) {
+		s.add(owner, 2)
+	}
+	s.add(sliceKeys, 1) // less than any counter: it gets none, and all lose as much
+	if len(s.counts) != sliceKeys || s.counts[0] != (count{0, 1}) || s.slack != 1 {
+		t.Errorf("got %d counters, the first %v, slack %d", len(s.counts), s.counts[0], s.slack)
+	}
+	s.add(sliceKeys+1, 3) // more: all others are at an end
+	if len(s.counts) != 1 || s.counts[0] != (count{sliceKeys + 1, 2}) || s.slack != 2 {
+		t.Errorf("got counters %v, slack %d", s.counts, s.slack)
+	}
+	if want := 2*sliceKeys + 4; s.entries != want {
+		t.Errorf("got %d entries, want %d", s.entries, want)
+	}
+	for owner := range uint64(10_000) {
+		s.add(owner, 1)
+	}
+	if len(s.counts) > sliceKeys || s.slack > s.entries/(sliceKeys+1) {
+		t.Errorf("got %d counters, slack %d of %d", len(s.counts), s.slack, s.entries)
+	}
+}
+
 // A key that has few entries must pass however many others there are.
 func TestALightKeyPassesInAnyCrowd(t *testing.T) {
 	t.Parallel()
