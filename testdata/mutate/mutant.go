@@ -152,11 +152,6 @@ type finder struct {
 
 func (f *finder) offset(p token.Pos) int { return f.set.Position(p).Offset }
 
-// text is the source of a node.
-func (f *finder) text(n ast.Node) string {
-	return string(f.source[f.offset(n.Pos()):f.offset(n.End())])
-}
-
 // around is an edit that puts text around a node.
 func (f *finder) around(n ast.Node, before, after string) edit {
 	return edit{from: f.offset(n.Pos()), to: f.offset(n.End()), before: before, after: after}
