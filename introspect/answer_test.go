@@ -167,7 +167,7 @@ func TestAnswerNeverMakesATokenLessBoundThanItIs(t *testing.T) {
 func TestAnswerToEveryReason(t *testing.T) {
 	t.Parallel()
 	cannotTell := map[oauth.Reason]bool{
-		oauth.KeysUnavailable: true, oauth.StoreUnavailable: true, oauth.ReplayGuardFull: true, oauth.Starting: true, "unheard_of": true,
+		oauth.KeysUnavailable: true, oauth.StoreUnavailable: true, oauth.ReplayGuardFull: true, oauth.Starting: true, oauth.AssertionBeforeStore: true, "unheard_of": true,
 	}
 	for _, reason := range append(oauth.Reasons(), "unheard_of") {
 		cause := errors.New("the disk is on fire")
