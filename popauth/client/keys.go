@@ -97,7 +97,7 @@ func registeredKeys(keys []*jwk.Key) ([]key, error) {
 			switch {
 			case other.Thumbprint() == k.Thumbprint():
 				return nil, fmt.Errorf("key %d is there twice", i+1)
-			case k.ID() != "" && other.isNamed(k.ID()), other.ID() != "" && other.ID() == k.Thumbprint():
+			case other.isNamed(k.ID()), other.ID() == k.Thumbprint(): // "" names no key
 				return nil, fmt.Errorf("key %d has the kid of another one", i+1)
 			}
 		}
