@@ -209,13 +209,13 @@ func TestAssertionRefuses(t *testing.T) {
 		"a slash more in aud":           {"p256", "p256", nil, members{"aud": issuerURL + "/"}, "aud"},
 		"aud an array of one":           {"p256", "p256", nil, members{"aud": []string{issuerURL}}, "aud"},
 		"aud an array of two":           {"p256", "p256", nil, members{"aud": []string{issuerURL, "https://evil.example"}}, "aud"},
-		"no exp":                        {"p256", "p256", nil, members{"exp": nil}, "exp"},
-		"exp a string":                  {"p256", "p256", nil, members{"exp": fmt.Sprint(now + 60)}, "exp"},
+		"no exp":                        {"p256", "p256", nil, members{"exp": nil}, "no exp"},
+		"exp a string":                  {"p256", "p256", nil, members{"exp": fmt.Sprint(now + 60)}, "exp: time is not a number"},
 		"expired":                       {"p256", "p256", nil, members{"exp": now}, "expired"},
 		"expired long ago":              {"p256", "p256", nil, members{"exp": now - 3600}, "expired"},
 		"over five minutes":             {"p256", "p256", nil, members{"exp": now + 301}, "exp"},
 		"exp far ahead":                 {"p256", "p256", nil, members{"exp": 253402300799}, "exp"},
-		"exp beyond all time":           {"p256", "p256", nil, members{"exp": 1e300}, "exp"},
+		"exp beyond all time":           {"p256", "p256", nil, members{"exp": 1e300}, "exp: time is out of range"},
 		"nbf ahead":                     {"p256", "p256", nil, members{"nbf": now + 61, "exp": now + 90}, "nbf"},
 		"iat ahead":                     {"p256", "p256", nil, members{"iat": now + 61, "exp": now + 90}, "iat"},
 		"iat a string":                  {"p256", "p256", nil, members{"iat": "now"}, "iat"},
@@ -269,6 +269,7 @@ func TestAssertionBesideOtherThings(t *testing.T) {
 		"Basic":                          {raw("secret", "secret"), asserted(good), oauth.ClientAuthRepeated},
 		"Basic of the same client":       {raw("p256", "x"), asserted(good), oauth.ClientAuthRepeated},
 		"an Authorization field":         {http.Header{"Authorization": {"Bearer x"}}, asserted(good), oauth.ClientAuthRepeated},
+		"Basic and no type":              {raw("secret", "secret"), body("client_assertion", good), oauth.ClientAuthRepeated},
 		"Basic and the type alone":       {raw("secret", "secret"), body("client_assertion_type", assertionType), oauth.ClientAuthRepeated},
 		"a secret":                       {nil, asserted(good, "client_id", "secret", "client_secret", "secret"), oauth.ClientAuthRepeated},
 		"another client_id":              {nil, asserted(good, "client_id", "p384"), oauth.ClientUnauthenticated},
@@ -299,8 +300,60 @@ func TestAssertionWithAClaimTwice(t *testing.T) {
 	now := k.clock.Now().Unix()
 	claims := fmt.Sprintf(`{"iss":"p256","sub":"p256","aud":"https://evil.example","aud":%q,"exp":%d,"jti":"1"}`, issuerURL, now+60)
 	sent := fixture.Load(t, "p256").JWS(t, members{"alg": "ES256"}, claims)
-	if a, refusal := k.Authenticate(nil, asserted(sent)); refusal == nil {
-		t.Errorf("Authenticate = %v, want a refusal", a.Client)
+	if a, refusal := k.Authenticate(nil, asserted(sent)); refusal == nil || !strings.Contains(refusal.Cause.Error(), "duplicate") {
+		t.Errorf("Authenticate = %v, %v; want it to refuse the duplicate", a.Client, refusal)
+	}
+}
+
+// Where there is no issuer, nobody is the audience.
+func TestAssertionForNobodyIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t)
+	sent := k.sign(t, "p256", "p256", nil, members{"aud": nil})
+	if _, err := readAssertion(sent, "", k.clock.Now()); err == nil || !strings.Contains(err.Error(), "aud") {
+		t.Errorf("readAssertion = %v, want it to refuse an assertion without aud", err)
+	}
+}
+
+func TestAssertionOfTheGreatestSize(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, all(t)...)
+	// filled signs assertions until one is as large as wanted: the length of
+	// base64 leaves gaps, of which the header closes some
+	filled := func(want int) string {
+		for header := range 4 {
+			empty := k.sign(t, "p256", "p256", members{"x": strings.Repeat("x", header)}, members{"x": ""})
+			for claim := range 4 {
+				n := (want-len(empty))*3/4 - claim
+				sent := k.sign(t, "p256", "p256", members{"x": strings.Repeat("x", header)}, members{"x": strings.Repeat("x", n)})
+				if len(sent) == want {
+					return sent
+				}
+			}
+		}
+		t.Fatalf("no assertion has %d bytes", want)
+		return ""
+	}
+	// the header but for what fills it; 1536 bytes are 2 KiB of base64
+	bare, _, _ := strings.Cut(k.sign(t, "p256", "p256", members{"x": ""}, nil), ".")
+	header := strings.Repeat("x", 1536-len(bare)*3/4)
+	for name, test := range map[string]struct{ sent, cause string }{
+		"8 KiB":                        {filled(8192), ""},
+		"a byte more":                  {filled(8193), "JWS is longer than"},
+		"a header of 2 KiB":            {k.sign(t, "p256", "p256", members{"x": header}, nil), ""},
+		"a header of a byte too much":  {strings.Repeat("A", 2049) + ".e30.AA", "JWS header is longer than"},
+		"a header of a few bytes more": {k.sign(t, "p256", "p256", members{"x": header + "x"}, nil), "JWS header is longer than"},
+	} {
+		_, refusal := k.Authenticate(nil, asserted(test.sent))
+		switch {
+		case test.cause == "" && refusal != nil:
+			t.Errorf("%s: %v", name, refusal.Cause)
+		case test.cause != "" && (refusal == nil || !strings.Contains(refusal.Cause.Error(), test.cause)):
+			t.Errorf("%s: %v, want %q", name, refusal, test.cause)
+		}
+	}
+	if got, _, _ := strings.Cut(k.sign(t, "p256", "p256", members{"x": header}, nil), "."); len(got) != 2048 {
+		t.Errorf("the greatest header of the test has %d bytes, want 2048", len(got))
 	}
 }
 
@@ -347,21 +400,51 @@ func TestAsManyKeysAreTriedForEveryClient(t *testing.T) {
 			t.Errorf("%d keys are tried for %s, want 1", got, algorithm)
 		}
 	}
-	many := Config{ID: "many"}
-	for range maxTries + 1 {
-		key, err := jwk.Parse(fixture.Fresh(t).JSON(t))
-		if err != nil {
+	k = newKeyed(t, append(all(t), Config{ID: "many", Keys: fresh(t, 5)})...)
+	if got := len(k.spare["ES256"]); got != 4 {
+		t.Errorf("%d keys are tried for ES256, want 4 at most", got)
+	}
+	// whatever the order, which in a map is another one each time
+	clients := map[string]*Client{"few": {}, "most": {}, "fewer": {}}
+	for id, n := range map[string]int{"few": 2, "most": 3, "fewer": 1} {
+		clients[id].keys = make([]key, n)
+	}
+	for range 50 {
+		if got := len(spares(clients)[""]); got != 3 {
+			t.Fatalf("%d keys are tried, want the 3 of the client with most", got)
+		}
+	}
+}
+
+// fresh are n new keys.
+func fresh(t *testing.T, n int) []*jwk.Key {
+	t.Helper()
+	keys := make([]*jwk.Key, n)
+	for i := range keys {
+		var err error
+		if keys[i], err = jwk.Parse(fixture.Fresh(t).JSON(t)); err != nil {
 			t.Fatal(err)
 		}
-		many.Keys = append(many.Keys, key)
 	}
-	k = newKeyed(t, append(all(t), many)...)
-	if got := len(k.spare["ES256"]); got != maxTries {
-		t.Errorf("%d keys are tried for ES256, want %d at most", got, maxTries)
+	return keys
+}
+
+func TestAssertionWithoutKidIsTriedWithFourKeys(t *testing.T) {
+	t.Parallel()
+	ours := public(t, "p256", nil)
+	k := newKeyed(t,
+		Config{ID: "four", Keys: append(fresh(t, 3), ours)},
+		Config{ID: "five", Keys: append(fresh(t, 4), ours)},
+	)
+	if _, refusal := k.Authenticate(nil, asserted(k.sign(t, "p256", "four", nil, nil))); refusal != nil {
+		t.Errorf("by the last of four keys: %v", refusal.Cause)
 	}
-	_, refusal := k.Authenticate(nil, asserted(k.sign(t, "p256", "many", nil, nil)))
-	if refusal == nil || !strings.Contains(refusal.Cause.Error(), "names no kid") {
-		t.Errorf("Authenticate = %v, want it to ask for a kid", refusal)
+	_, refusal := k.Authenticate(nil, asserted(k.sign(t, "p256", "five", nil, nil)))
+	if refusal == nil || !strings.Contains(refusal.Cause.Error(), "names no kid, and more than 4 keys") {
+		t.Errorf("by the last of five keys: %v, want it to ask for a kid", refusal)
+	}
+	if _, refusal := k.Authenticate(nil, asserted(k.sign(t, "p256", "five", members{"kid": ours.Thumbprint()}, nil))); refusal != nil {
+		t.Errorf("by the last of five keys, with its kid: %v", refusal.Cause)
 	}
 }
 

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"maps"
@@ -155,6 +156,70 @@ func TestAuthenticateRefuses(t *testing.T) {
 				t.Errorf("UsedHeader = %v", a.UsedHeader)
 			}
 		})
+	}
+}
+
+// The reason is the same for all of them, and so is the answer's status.
+func TestTheAnswerSaysWhatTheCredentialsLack(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t, Config{ID: "reports", Secrets: []string{"secret"}})
+	bearer := http.Header{"Authorization": {"Bearer token"}}
+	for name, test := range map[string]struct {
+		header http.Header
+		form   oauth.Form
+		want   string
+	}{
+		"nothing":                      {nil, body(), "neither an Authorization field nor both"},
+		"client_id alone":              {nil, body("client_id", "reports"), "neither an Authorization field nor both"},
+		"client_secret alone":          {nil, body("client_secret", "secret"), "neither an Authorization field nor both"},
+		"another scheme":               {bearer, body(), "not Basic"},
+		"another scheme and client_id": {bearer, body("client_id", "reports"), "not Basic"},
+	} {
+		_, refusal := r.Authenticate(test.header, test.form)
+		if refusal == nil || refusal.Reason != oauth.ClientUnauthenticated || !strings.Contains(refusal.Detail, test.want) {
+			t.Errorf("%s: Authenticate = %v, want %q", name, refusal, test.want)
+		}
+	}
+}
+
+// Failures are counted by it, so it must be the client that was tried.
+func TestClaimedID(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(
+		t, Config{ID: "reports", Secrets: []string{"secret"}},
+		Config{ID: "a/b", Secrets: []string{"secret"}},
+	)
+	for name, test := range map[string]struct {
+		header http.Header
+		form   oauth.Form
+		want   string
+	}{
+		"nothing":                          {nil, body(), ""},
+		"client_secret alone":              {nil, body("client_secret", "x"), ""},
+		"in the body":                      {nil, body("client_id", "reports", "client_secret", "x"), "reports"},
+		"in the body, with another scheme": {http.Header{"Authorization": {"Bearer x"}}, body("client_id", "reports"), "reports"},
+		"in the field":                     {raw("reports", "x"), body(), "reports"},
+		"in the field, right":              {raw("reports", "secret"), body(), "reports"},
+		"in the field, form-encoded":       {encoded("a/b", "x"), body(), "a/b"},
+		"in both":                          {raw("reports", "x"), body("client_id", "reports"), "reports"},
+		"in both, by the raw reading":      {encoded("a/b", "x"), body("client_id", "a%2Fb"), "a%2Fb"},
+		"another one in the body":          {raw("reports", "x"), body("client_id", "nobody"), "nobody"},
+	} {
+		if a, _ := r.Authenticate(test.header, test.form); a.ClaimedID != test.want {
+			t.Errorf("%s: claimed %q, want %q", name, a.ClaimedID, test.want)
+		}
+	}
+}
+
+// Whoever stands in for clients that do not exist is no client, even to one
+// who knew a secret of his.
+func TestNobodyIsLetInAsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t, Config{ID: "reports", Secrets: []string{"secret"}})
+	r.nobody.digests[0] = sha256.Sum256([]byte("guessed"))
+	a, refusal := r.Authenticate(nil, body("client_id", "nobody", "client_secret", "guessed"))
+	if a.Client != nil || !errors.Is(refusal, errUnknown) {
+		t.Errorf("Authenticate = %v, %v; want %v", a.Client, refusal, errUnknown)
 	}
 }
 

@@ -114,6 +114,24 @@ func TestUnknownIsNoYes(t *testing.T) {
 	}
 }
 
+// The log must say what is wrong with the store, and not what follows from it.
+func TestTheErrorOfTheStoreIsTheCause(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, all(t)...)
+	down := fmt.Errorf("%w: the disk is full", store.ErrUnavailable)
+	k.state.Store = timeless{k.state.Store}
+	for _, test := range []struct{ err, want error }{{down, down}, {nil, errSince}} {
+		k.state.err = test.err
+		a, refusal := k.Authenticate(nil, asserted(k.sign(t, "p256", "p256", nil, nil)))
+		if refusal != nil {
+			t.Fatal(refusal.Cause)
+		}
+		if refusal := a.Consume(t.Context()); refusal == nil || refusal.Reason != oauth.StoreUnavailable || !errors.Is(refusal, test.want) {
+			t.Errorf("Consume = %v, want %s because of %v", refusal, oauth.StoreUnavailable, test.want)
+		}
+	}
+}
+
 // timeless is a store that is not open.
 type timeless struct{ Store }
 

@@ -174,6 +174,14 @@ func TestClientKeepsOnlyAsManyDigestsAsAll(t *testing.T) {
 	if r.clients["one"].digests[1] == r.nobody.digests[1] {
 		t.Error("digests that fill up are not random")
 	}
+	// one at least, so that a secret costs the same where nobody has one
+	for name, r := range map[string]*Registry{
+		"no clients": newRegistry(t), "clients with one secret": newRegistry(t, Config{ID: "one", Secrets: []string{"s"}}),
+	} {
+		if got := len(r.nobody.digests); got != 1 {
+			t.Errorf("%s: nobody has %d digests, want 1", name, got)
+		}
+	}
 }
 
 func TestNewRegistryRefuses(t *testing.T) {
@@ -187,6 +195,7 @@ func TestNewRegistryRefuses(t *testing.T) {
 		{"no id", Config{Secrets: secrets}, "client number 2 has no id"},
 		{"an id with a line end", Config{ID: "a\r\n", Secrets: secrets}, `client "a\r\n": the id holds something else than printable ASCII`},
 		{"an id with a letter beyond ASCII", Config{ID: "ü", Secrets: secrets}, `client "ü": the id holds something else than printable ASCII`},
+		{"an id with a control character", Config{ID: "a\x1f", Secrets: secrets}, `client "a\x1f": the id holds something else than printable ASCII`},
 		{"an id with DEL", Config{ID: "a\x7f", Secrets: secrets}, `client "a\x7f": the id holds something else than printable ASCII`},
 		{"a long id", Config{ID: strings.Repeat("a", 257), Secrets: secrets}, "the id is longer than 256 characters"},
 		{"an id twice", Config{ID: "first", Secrets: secrets}, `client "first" is configured twice`},

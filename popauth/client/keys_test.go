@@ -3,6 +3,7 @@
 package client
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -45,6 +46,47 @@ func TestParseKeySet(t *testing.T) {
 		case err != nil && (keys != nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: ParseKeySet = %q, %v, want %q", name, got, err, test.want)
 		}
+	}
+}
+
+func TestParseKeySetTakesTheLimits(t *testing.T) {
+	t.Parallel()
+	key := string(fixture.Load(t, "p256").JSON(t))
+	var own map[string]any
+	if err := json.Unmarshal([]byte(key), &own); err != nil {
+		t.Fatal(err)
+	}
+	with := func(member string) string { return `{"keys":[` + key[:len(key)-1] + `,"other":` + member + `}]}` }
+	// elements makes a set of so many members and elements: keys, its one
+	// element, those of the key, other and what is in it
+	elements := func(n int) string { return with("[0" + strings.Repeat(",0", n-4-len(own)) + "]") }
+	sized := func(n int) string {
+		start := `{"keys":[` + key + `],"x":"`
+		return start + strings.Repeat("x", n-len(start)-2) + `"}`
+	}
+	for name, test := range map[string]struct {
+		text string
+		ok   bool
+	}{
+		"64 KiB":                {sized(65536), true},
+		"a byte more":           {sized(65537), false},
+		"six levels":            {with("[[[]]]"), true},
+		"seven levels":          {with("[[[[]]]]"), false},
+		"2048 members":          {elements(2048), true},
+		"a member more":         {elements(2049), false},
+		"nothing out of bounds": {with("[]"), true},
+	} {
+		if keys, err := ParseKeySet([]byte(test.text)); (err == nil) != test.ok {
+			t.Errorf("%s: ParseKeySet = %d keys, %v", name, len(keys), err)
+		}
+	}
+}
+
+func TestRegistryTakesSixteenKeys(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, Config{ID: "c", Keys: fresh(t, 16)})
+	if c, _ := k.Lookup("c"); len(c.keys) != 16 {
+		t.Errorf("the client has %d keys, want 16", len(c.keys))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
@@ -88,13 +89,15 @@ func TestLimitGoesByNetwork(t *testing.T) {
 	t.Parallel()
 	f := newFailing()
 	f.times(10, "reports", "192.0.2.1")
-	f.times(10, "reports", "2001:db8:0:1::1")
+	f.times(10, "reports", "2001:db8:0:2::1")
 	f.times(10, "reports", "fe80::1%eth0")
 	for source, want := range map[string]int{
 		"::ffff:192.0.2.1":     0,
+		"::ffff:192.0.2.0":     10, // of the same /31
 		"::ffff:192.0.2.3":     10,
-		"2001:db8:0:1:ffff::2": 0,
-		"2001:db8:0:2::1":      10,
+		"2001:db8:0:2:ffff::2": 0,
+		"2001:db8:0:3::1":      10, // of the same /63
+		"2001:db8:0:1::1":      10,
 		"fe80::2%eth1":         0,
 	} {
 		f.expect(t, 15, "reports", source, want)
@@ -114,6 +117,64 @@ func TestLimitsOfTwoIssuersAreApart(t *testing.T) {
 	f.times(10, "reports", "192.0.2.1")
 	if got := f.Judge(wrongSecret, issuerURL+"/other", "reports", netip.MustParseAddr("192.0.2.1")); got != wrongSecret {
 		t.Errorf("at another issuer: %s", got.Reason)
+	}
+	// nor does it matter where the one ends and the id begins
+	if got := f.Judge(wrongSecret, issuerURL+"reports", "", netip.MustParseAddr("192.0.2.1")); got != wrongSecret {
+		t.Errorf("at an issuer that ends as the client is called: %s", got.Reason)
+	}
+}
+
+// Of each limit, the answer says when there is room again, and the log which
+// one it was.
+func TestLimitSaysWhenThereIsRoomAgain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fill  func(failing)
+		wait  time.Duration
+		limit string
+	}{
+		"a client from an address": {
+			func(f failing) { f.times(10, "reports", "192.0.2.1") },
+			6 * time.Second, "10 failures at once of one client id from one address, one more every 6s",
+		},
+		"an address": {
+			func(f failing) {
+				for n := range 100 {
+					f.times(1, fmt.Sprint("made up ", n), "192.0.2.1")
+				}
+			},
+			600 * time.Millisecond, "100 failures at once from one address, one more every 600ms",
+		},
+		"all": {
+			func(f failing) {
+				for n := range 1000 {
+					f.times(1, "other", fmt.Sprintf("10.0.%d.%d", n>>8, n&255))
+				}
+			},
+			time.Millisecond, "1000 failures at once of all clients, one more every 1ms",
+		},
+	} {
+		f := newFailing()
+		test.fill(f)
+		got := f.Judge(wrongSecret, issuerURL, "reports", netip.MustParseAddr("192.0.2.1"))
+		if got.RetryAfter != test.wait || got.Limit != test.limit {
+			t.Errorf("%s: after %v by %q, want %v by %q", name, got.RetryAfter, got.Limit, test.wait, test.limit)
+		}
+		f.clock.Advance(test.wait - 1)
+		f.expect(t, 1, "reports", "192.0.2.1", 0)
+		f.clock.Advance(1)
+		f.expect(t, 2, "reports", "192.0.2.1", 1)
+	}
+}
+
+func TestTheCauseOfALimitIsTheRefusal(t *testing.T) {
+	t.Parallel()
+	f := newFailing()
+	f.times(10, "reports", "192.0.2.1")
+	bare := oauth.Refuse(oauth.ClientUnauthenticated, "nothing was sent")
+	got := f.Judge(bare, issuerURL, "reports", netip.MustParseAddr("192.0.2.1"))
+	if !errors.Is(got, error(bare)) || !strings.Contains(got.Cause.Error(), "nothing was sent") {
+		t.Errorf("the log would say %v, want what was wrong", got.Cause)
 	}
 }
 
@@ -222,7 +283,7 @@ func TestMemoryOfTheLimiterIsBounded(t *testing.T) {
 	t.Parallel()
 	f := newFailing()
 	most := 0
-	for round := range 2 {
+	for round := range fixture.Scale(2, 2) {
 		f.flood(round, func(int) {
 			n := len(f.buckets)
 			if n > maxBuckets || n != len(f.byEnd) {
@@ -231,13 +292,51 @@ func TestMemoryOfTheLimiterIsBounded(t *testing.T) {
 			most = max(most, n)
 		})
 	}
-	if most < maxBuckets {
-		t.Errorf("%d buckets, want the test to fill all %d", most, maxBuckets)
+	if most != 10_000 {
+		t.Errorf("%d buckets, want the test to fill 10000, and no more", most)
 	}
 	f.clock.Advance(time.Hour)
 	f.times(1, "reports", "192.0.2.1")
 	if n := len(f.buckets); n != 2 {
 		t.Errorf("%d buckets after an hour, want the 2 of the last failure", n)
+	}
+}
+
+// A bucket is forgotten at the moment when nothing in it is left to forgive.
+func TestBucketIsForgottenAtItsEnd(t *testing.T) {
+	t.Parallel()
+	f := newFailing()
+	f.times(1, "reports", "192.0.2.1")
+	f.clock.Advance(6 * time.Second)
+	f.times(1, "billing", "192.0.2.2")
+	if n := len(f.buckets); n != 2 {
+		t.Errorf("%d buckets, want the 2 of the last failure", n)
+	}
+}
+
+// In whatever order they end, the one that ends first is the first to go.
+func TestBucketsAreInOrder(t *testing.T) {
+	t.Parallel()
+	f := newFailing()
+	for n := range 500 {
+		f.times(1+n*7%10, fmt.Sprint("id ", n*13%101), fmt.Sprintf("192.0.2.%d", n*29%251))
+		f.clock.Advance(time.Duration(n*17%400) * time.Millisecond)
+		for i, b := range f.byEnd {
+			if b.place != i || f.buckets[b.key] != b {
+				t.Fatalf("after %d: the bucket in place %d is said to be in %d", n, i, b.place)
+			}
+			if b.end < f.byEnd[(i-1)/2].end {
+				t.Fatalf("after %d: the bucket in place %d ends before the one above it", n, i)
+			}
+		}
+		if len(f.byEnd) != len(f.buckets) {
+			t.Fatalf("after %d: %d buckets, %d in order", n, len(f.buckets), len(f.byEnd))
+		}
+		for _, b := range f.byEnd[len(f.byEnd):cap(f.byEnd)] {
+			if b != nil {
+				t.Fatalf("after %d: a bucket that was dropped still takes memory", n)
+			}
+		}
 	}
 }
 
