@@ -61,6 +61,9 @@ func (a *Auth) explainURL(r *http.Request, refusal *oauth.Refusal) {
 	if own == "" || !ends {
 		return // it is for another path
 	}
+	if checkPublicURL(origin+prefix) != nil {
+		return // no client should use it
+	}
 	line := fmt.Sprintf("pop_auth { public_url %s%s }", origin, prefix)
 	if seen, _ := requestOrigin(r); hostOf(origin) != hostOf(seen) {
 		// the client alone says so, and it may have been lured to that host: a

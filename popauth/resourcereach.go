@@ -81,13 +81,21 @@ func (a *Auth) sayWhatIsMissing(served []string) {
 	if a.Metadata == metadataOff || a.Metadata == metadataOnly || len(served) > 0 && a.onOwnOrigin(served) {
 		return
 	}
-	hint := `no audience is a URL of this site: add one such as "audience https://api.example.com", or "metadata off"`
+	hint := `no audience is a URL of this site: add one such as "audience https://` + a.example() + `", or "metadata off"`
 	for _, s := range a.resources {
 		if a.onOwnOrigin([]string{s.id}) {
 			hint = "pop_auth stands in a block that does not get " + s.path + `: put it outside, or add "metadata off"`
 		}
 	}
 	a.logger.Info("clients can't find out where to get a token (RFC 9728)", zap.String("hint", hint), zap.Strings("audience", a.policy.Audience))
+}
+
+// example is a host of this site.
+func (a *Auth) example() string {
+	if len(a.publicURLs) > 0 {
+		return hostOf(a.publicURLs[0])
+	}
+	return (*a.site.hosts.Load())[0]
 }
 
 // onOwnOrigin says whether one of the resources may be on an origin of this

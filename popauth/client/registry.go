@@ -139,6 +139,9 @@ func newClient(config Config, slots int) *Client {
 		keyProof: config.KeyProofRequired,
 		failure:  fmt.Errorf("client %q sent a wrong secret", config.ID),
 	}
+	if len(config.Secrets) == 0 {
+		c.failure = fmt.Errorf("client %q has keys and no secret, but sent one", config.ID)
+	}
 	if config.Introspect != nil {
 		c.introspect = &Introspect{Audience: slices.Clone(config.Introspect.Audience)}
 	}

@@ -117,6 +117,11 @@ func (c call) refusedHint(resp *http.Response, code, text string) string {
 		if text == oauth.TokenClientUnknown.Rule().Text {
 			return "tokens end with the registration of their client: register it again, or get a token for another one"
 		}
+		for _, over := range []oauth.Reason{oauth.TokenRevoked, oauth.TokenExpired, oauth.IssuedBeforeStore} {
+			if text == over.Rule().Text {
+				return "get a new one with caddy pop token"
+			}
+		}
 		return tokenHint(c.token, c.prover)
 	case "use_dpop_nonce":
 		if resp.Header.Get("DPoP-Nonce") == "" {

@@ -215,6 +215,10 @@ func tokenRefused(e *exchange, answer strict.Object) error {
 			return hint(err, "are the id and the secret right? Some servers want them in the Authorization field: --basic")
 		}
 		return hint(err, "are the id and the secret right? Some servers want them in the body: --post")
+	case "temporarily_unavailable":
+		if after := e.response.Header.Get("Retry-After"); after != "" {
+			return hint(err, "try again in %s seconds", after)
+		}
 	case "unauthorized_client", "unsupported_grant_type":
 		return hint(err, "the client must be allowed the client_credentials grant")
 	case "invalid_scope":

@@ -123,7 +123,7 @@ var table = map[Reason]Rule{
 
 	Starting: {API: 503, Code: temporarilyUnavailable, Retry: true, Text: "the server is just starting"},
 	// nobody knows, and the same client may be told yes a moment later
-	AssertionBeforeStore: {Endpoint: 503, Code: temporarilyUnavailable, Retry: true, Text: "the client assertion may have been used before the record of used ones begins: make a new one later"},
+	AssertionBeforeStore: {Endpoint: 503, Code: temporarilyUnavailable, Retry: true, Text: "the store is new, and the client assertion may be older: make a new one in a moment"},
 
 	KeysUnavailable:     unavailable(Error, "the signing keys cannot be had just now"),
 	StoreUnavailable:    unavailable(Error, "the store cannot answer just now"),
@@ -142,8 +142,8 @@ var table = map[Reason]Rule{
 	GrantUnsupported:      endpoint(400, unsupportedGrantType, "the grant type is not supported"),
 	GrantUnauthorized:     endpoint(400, unauthorizedClient, "the client may not use this grant type"),
 	ClientAuthRepeated:    request("the client must authenticate in exactly one way"),
-	ScopeInvalid:          endpoint(400, invalidScope, "the scope is malformed or more than the client may ask for"),
-	TargetInvalid:         endpoint(400, invalidTarget, "the resource is malformed or not one that the client may ask for"),
+	ScopeInvalid:          endpoint(400, invalidScope, "the scope is not acceptable"),
+	TargetInvalid:         endpoint(400, invalidTarget, "the resource is not acceptable"),
 	ClientUnauthenticated: endpoint(401, invalidClient, "client authentication failed"),
 	AssertionReplayed:     endpoint(401, invalidClient, "the client assertion was used before: make a new one for every request, also for a retry"),
 	TooManyFailures:       {Endpoint: 429, Code: temporarilyUnavailable, Retry: true, Text: "client authentication failed too often"},

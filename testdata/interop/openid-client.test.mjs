@@ -33,7 +33,8 @@ for (const issuer of issuers) {
       const DPoP = await newKey(config)
       const token = await openid.clientCredentialsGrant(config, {}, { DPoP })
       assert.equal(token.token_type, 'dpop')
-      assert.equal(token.expiresIn(), 300)
+      // what is left of it, by the clock of this machine
+      assert.ok(token.expiresIn() > 240 && token.expiresIn() <= 300, `it lives for ${token.expiresIn()} seconds`)
       const about = await openid.tokenIntrospection(config, token.access_token)
       assert.equal(about.active, true)
       assert.deepEqual(about.cnf, { jkt: await DPoP.calculateThumbprint() })
