@@ -211,7 +211,7 @@ func TestGuardDoesWhatASetDoes(t *testing.T) {
 				t.Parallel()
 				r := rand.New(rand.NewPCG(uint64(i), uint64(j)))
 				m := newModel(t, capacity, start)
-				for n := range 2000 {
+				for n := range quick(2000, 700) {
 					op := byte(r.Uint32())
 					if n%400 > 250 { // a time of crowds
 						op |= 8
@@ -248,7 +248,7 @@ func FuzzGuard(f *testing.F) {
 func TestExpiryIsNeverEarlyAndHardlyLate(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 100_000 {
+	for range quick(100_000, 20_000) {
 		now := time.Duration(r.Int64N(1 << r.IntN(55)))
 		life := 1 + time.Duration(r.Int64N(1<<r.IntN(52)))
 		at := expiry(second(now/time.Second), now+life)

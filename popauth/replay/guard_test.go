@@ -109,7 +109,7 @@ func TestMemoryStaysBoundedUnderLoad(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 1<<20)
 	// 10 proofs a second of both classes, 4 keys a second
-	for n := range 20_000 {
+	for n := range quick(20_000, 6000) {
 		if n%10 == 0 {
 			c.Advance(time.Second)
 		}
@@ -137,6 +137,14 @@ func TestMemoryStaysBoundedUnderLoad(t *testing.T) {
 	if got, most := words(m.guard), bucketSize<<partitionBits*3/2; got > most {
 		t.Errorf("%d words, want at most %d", got, most)
 	}
+}
+
+// quick is how often something is done: many times, or few with go test -short.
+func quick(many, few int) int {
+	if testing.Short() {
+		return few
+	}
+	return many
 }
 
 // words is how many words the guard has allocated.

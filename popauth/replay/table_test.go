@@ -10,11 +10,13 @@ import (
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
-// flood uses n fresh proofs of many keys.
-func flood(t *testing.T, g *guard, from, n int, now time.Duration) {
+// flood uses n fresh proofs of many keys, in the first of the partitions.
+func flood(t *testing.T, g *guard, partitions, from, n int, now time.Duration) {
 	t.Helper()
 	for i := from; i < from+n; i++ {
-		e := entry{proof: newTag(mix(uint64(i))), owner: mix(uint64(i % 5000)), class: withNonce}
+		proof := newTag(mix(uint64(i)))
+		proof = proof&(1<<printBits-1) | proof>>printBits%tag(partitions)<<printBits
+		e := entry{proof: proof, owner: mix(uint64(i % 5000)), class: withNonce}
 		if refusal := g.use(e, now, now+nonceEntryLife); refusal != nil {
 			t.Fatalf("proof %d: got %v, want it accepted", i, refusal)
 		}
@@ -23,20 +25,21 @@ func flood(t *testing.T, g *guard, from, n int, now time.Duration) {
 
 func TestMemoryFollowsUse(t *testing.T) {
 	t.Parallel()
-	const n = 200_000
+	partitions := quick(1<<partitionBits, 1<<partitionBits/8)
+	n := 100 * partitions
 	g := newGuard(8 << 20)
 	if got := words(g); got != 0 {
 		t.Errorf("an unused guard has %d words, want none", got)
 	}
-	flood(t, g, 0, n, 0)
-	if got := 8 * float64(words(g)) / n; got > 12 {
+	flood(t, g, partitions, 0, n, 0)
+	if got := 8 * float64(words(g)) / float64(n); got > 12 {
 		t.Errorf("%.1f bytes per entry, want at most 12", got)
 	}
 	if got := len(g.ledger.held); got > (lifeSlices+1)*sliceKeys {
 		t.Errorf("%d keys are counted, want at most %d", got, (lifeSlices+1)*sliceKeys)
 	}
 	for i, p := range g.table.partitions {
-		if most := 2 * n >> partitionBits; len(p) > most {
+		if most := 2 * n / partitions; len(p) > most {
 			t.Errorf("partition %d has %d words, want at most %d: it takes long to rebuild", i, len(p), most)
 		}
 	}
@@ -44,7 +47,7 @@ func TestMemoryFollowsUse(t *testing.T) {
 	// as many again, while the first expire: that is no reason to grow
 	before := words(g)
 	for second := range 125 {
-		flood(t, g, n+second*n/125, n/125, nonceEntryLife+time.Duration(second)*time.Second)
+		flood(t, g, partitions, n+second*n/125, n/125, nonceEntryLife+time.Duration(second)*time.Second)
 	}
 	if got, most := words(g), before*5/4; got > most {
 		t.Errorf("a steady load took the guard from %d words to %d, want at most %d", before, got, most)
@@ -53,7 +56,7 @@ func TestMemoryFollowsUse(t *testing.T) {
 	// one proof a second is all that is left
 	end := 3*nonceEntryLife + (1<<partitionBits/sweep+1)*time.Second
 	for now := 2 * nonceEntryLife; now < end; now += time.Second {
-		flood(t, g, 2*n+int(now/time.Second), 1, now)
+		flood(t, g, partitions, 2*n+int(now/time.Second), 1, now)
 	}
 	if got, most := words(g), 3*bucketSize*g.ledger.live; got > most {
 		t.Errorf("%d words after the flood, for %d entries; want at most %d", got, g.ledger.live, most)
@@ -67,7 +70,7 @@ func TestTagsAreLongEnough(t *testing.T) {
 	if got := 2 * 10e6 / float64(uint64(1)<<tagBits); got > 1e-8 {
 		t.Errorf("a fresh proof is refused in one of %g cases, want 1e8 or more", 1/got)
 	}
-	const n = 200_000
+	n := quick(200_000, 20_000)
 	g := newGuard(n)
 	seen := map[tag]bool{}
 	var high, low tag
