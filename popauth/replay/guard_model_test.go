@@ -273,12 +273,22 @@ func TestTheLongestLifeEndsInTime(t *testing.T) {
 		e := entry{proof: newTag(mix(1)), class: withoutNonce}
 		until := start + longest*time.Second
 		want(t, "first", reason(g.use(e, start, until)), "")
+		want(t, "in its first moment", reason(g.use(e, start, until)), oauth.ProofReplayed)
 		want(t, "in its last moment", reason(g.use(e, until-1, until)), oauth.ProofReplayed)
 		// so that the guard does not become empty, when it forgets all
 		other := entry{proof: newTag(mix(2)), class: withNonce}
 		want(t, "another", reason(g.use(other, until-1, until+nonceEntryLife)), "")
 		want(t, "after it", reason(g.use(e, until+time.Second, until+2*time.Second)), "")
 	}
+}
+
+func TestALifeOfWeeksEnds(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	g := newGuard(10)
+	want(t, "first", reason(g.use(entry{proof: 1}, 0, 48*day)), "")
+	want(t, "beside it", reason(g.use(entry{proof: 2, class: withNonce}, 48*day, 49*day)), "")
+	want(t, "half a day later, as its end is rounded", reason(g.use(entry{proof: 1, class: withNonce}, 48*day+day/2, 49*day)), "")
 }
 
 func TestALifeThatIsTooLongNeverEnds(t *testing.T) {

@@ -55,6 +55,14 @@ func TestSingleUseNeedsTwoPlaces(t *testing.T) {
 	want(t, "one place needed", judge(m, required, proof{key: "k", id: "1", nonce: m.Nonce(), hasNonce: true}), "")
 }
 
+func TestOnlyASingleNonceIsUsedUp(t *testing.T) {
+	t.Parallel()
+	g := newGuard(10)
+	want(t, "the first", reason(g.use(entry{proof: 1, nonce: 9, single: true}, 0, nonceEntryLife)), "")
+	want(t, "a proof of a place that shares nonces", reason(g.use(entry{proof: 2, nonce: 9}, 0, nonceEntryLife)), "")
+	want(t, "a proof of one that does not", reason(g.use(entry{proof: 3, nonce: 9, single: true}, 0, nonceEntryLife)), oauth.NonceUsed)
+}
+
 func TestOneKeyMayNotFillTheGuard(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 100)

@@ -3,6 +3,9 @@
 package replay
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"strings"
@@ -104,6 +107,42 @@ func TestAlteredNonceIsInvalid(t *testing.T) {
 func next(c byte) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return string(alphabet[strings.IndexByte(alphabet, c)+1])
+}
+
+// A key for something else that came to be the same one must not make nonces.
+func TestNonceIsSealedUnderItsLabel(t *testing.T) {
+	t.Parallel()
+	s := newSealer()
+	raw, err := base64.RawURLEncoding.DecodeString(s.mint(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hmac.New(sha256.New, s.key[:])
+	h.Write([]byte("popauth nonce v1"))
+	h.Write(raw[:16])
+	if want := h.Sum(nil)[:16]; !bytes.Equal(raw[16:], want) {
+		t.Errorf("a nonce ends in %x, want %x", raw[16:], want)
+	}
+}
+
+func TestAllOfANonceButItsTimeIsRandom(t *testing.T) {
+	t.Parallel()
+	s := newSealer()
+	var one, zero [nonceSize]byte // bits that were ever 1, and ever 0
+	for range 64 {
+		raw, err := base64.RawURLEncoding.DecodeString(s.mint(start))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, b := range raw {
+			one[i], zero[i] = one[i]|b, zero[i]|^b
+		}
+	}
+	for i := 8; i < nonceSize; i++ {
+		if one[i]&zero[i] != 0xff {
+			t.Errorf("byte %d has bits that are the same in all nonces: ever 1 %08b, ever 0 %08b", i, one[i], zero[i])
+		}
+	}
 }
 
 func FuzzNonceOpen(f *testing.F) {

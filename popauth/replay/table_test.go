@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -106,6 +107,56 @@ func TestNoTagIsAnEmptyWord(t *testing.T) {
 				want(t, "again", reason(g.use(e, now, now+life)), oauth.ProofReplayed)
 			}
 		}
+	}
+}
+
+// What is cut off a hash, or folded, makes collisions more frequent.
+func TestATagIsTheBeginningOfItsHash(t *testing.T) {
+	t.Parallel()
+	const unit = 1 << (64 - tagBits)
+	for hash, want := range map[uint64]tag{
+		0: 1, unit - 1: 1, unit: 1, 2 * unit: 2, 5*unit + 1: 5,
+		1 << 63: 1<<(tagBits-1) + 1, 1<<63 + 3*unit: 1<<(tagBits-1) + 3, math.MaxUint64: 1<<tagBits - 1,
+	} {
+		if got := newTag(hash); got != want {
+			t.Errorf("newTag(%#x) = %#x, want %#x", hash, got, want)
+		}
+	}
+}
+
+func TestTagsThatDifferInOneBitAreTwo(t *testing.T) {
+	t.Parallel()
+	whole := newTag(mix(1))
+	for bit := range tagBits {
+		var in table
+		in.add(whole, 100, 0)
+		if !in.has(whole, 0) || in.has(whole^1<<bit, 0) {
+			t.Errorf("with %#x the table has it: %v, and with bit %d flipped: %v; want true and false",
+				whole, in.has(whole, 0), bit, in.has(whole^1<<bit, 0))
+		}
+	}
+}
+
+func TestExpiredPartitionsAreSweptAFewAtATime(t *testing.T) {
+	t.Parallel()
+	g := newGuard(8192)
+	want(t, "the one that stays", reason(g.use(entry{proof: 1}, 0, time.Hour)), "")
+	for p := range tag(1 << partitionBits) {
+		e := entry{proof: p<<printBits | 2, class: withNonce}
+		want(t, "one in each partition", reason(g.use(e, 0, nonceEntryLife)), "")
+	}
+	all := words(g)
+	for now := time.Second; now <= nonceEntryLife; now += time.Second {
+		g.pass(now)
+	}
+	if got, least := words(g), all-8*bucketSize; got < least {
+		t.Errorf("in the second in which all expired, the guard shrank from %d words to %d, want at least %d", all, got, least)
+	}
+	for now := nonceEntryLife; now <= nonceEntryLife+9*time.Minute; now += time.Second {
+		g.pass(now)
+	}
+	if got := words(g); got != bucketSize {
+		t.Errorf("nine minutes later it has %d words, want %d", got, bucketSize)
 	}
 }
 
