@@ -148,6 +148,23 @@ func TestWideningTheWindowRaisesTheFence(t *testing.T) {
 	want(t, "the same window again", judge(m, wide, proof{key: "k", id: "3", iat: iat(c)}), "")
 }
 
+// What one window alone does not cover is forgotten too early for it.
+func TestAPolicyMustBeCoveredInBothDirections(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		policy Policy
+		want   oauth.Reason
+	}{
+		"both as configured": {off, ""},
+		"a larger MaxAge":    {Policy{Off, off.MaxAge + 1, off.Skew}, oauth.Fenced},
+		"a larger Skew":      {Policy{Off, off.MaxAge, off.Skew + 1}, oauth.Fenced},
+		"both larger":        {Policy{Off, off.MaxAge + 1, off.Skew + 1}, oauth.Fenced},
+	} {
+		m, c := newMemory(t, 10)
+		want(t, name, judge(m, test.policy, proof{key: "k", id: "1", iat: iat(c)}), test.want)
+	}
+}
+
 // The fence at a time that the clock said by mistake must not come down when
 // a window grows afterwards.
 func TestFenceNeverFalls(t *testing.T) {

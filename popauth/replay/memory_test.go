@@ -233,6 +233,30 @@ func TestGuardRemembersLongerThanAProofCanPass(t *testing.T) {
 	})
 }
 
+// The promise is the largest MaxAge, twice the largest Skew, and 2 s.
+func TestLifeOfAProofWithoutANonce(t *testing.T) {
+	t.Parallel()
+	for w, want := range map[windows]time.Duration{
+		{}:                             2 * time.Second,
+		{maxAge: 5 * time.Minute}:      302 * time.Second,
+		{skew: time.Minute}:            122 * time.Second,
+		{5 * time.Minute, time.Minute}: 422 * time.Second,
+	} {
+		if got := w.life(); got != want {
+			t.Errorf("under %+v a proof is remembered for %v, want %v", w, got, want)
+		}
+	}
+}
+
+func TestModesHaveNames(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[Mode]string{Required: "required", SingleUse: "single_use", Off: "off", Off + 1: "unknown"} {
+		if got := mode.String(); got != want {
+			t.Errorf("mode %d is called %q, want %q", mode, got, want)
+		}
+	}
+}
+
 func TestConfigureNeverShrinks(t *testing.T) {
 	t.Parallel()
 	m, c := newMemory(t, 100)

@@ -4,6 +4,7 @@ package replay
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -135,6 +136,90 @@ func TestTagsThatDifferInOneBitAreTwo(t *testing.T) {
 				whole, in.has(whole, 0), bit, in.has(whole^1<<bit, 0))
 		}
 	}
+}
+
+// inBuckets returns n words of which the buckets of a partition of two are
+// these.
+func inBuckets(n, first, second int) (found []uint64) {
+	for i := uint64(0); len(found) < n; i++ {
+		word := newTag(mix(i)).word(100)
+		if a, b := buckets(make([]uint64, 2*bucketSize), word); a == first && b == second {
+			found = append(found, word)
+		}
+	}
+	return found
+}
+
+func TestAFullBucketMovesAWordToItsOtherOne(t *testing.T) {
+	t.Parallel()
+	for _, full := range []int{0, bucketSize} {
+		other := bucketSize - full
+		for name, movable := range map[string][]uint64{
+			"where all are in their first bucket":  inBuckets(bucketSize, full, other),
+			"where all are in their second bucket": inBuckets(bucketSize, other, full),
+		} {
+			for _, empty := range []int{other, other + 3, other + bucketSize - 1} {
+				words := make([]uint64, 2*bucketSize)
+				copy(words[full:], movable)
+				copy(words[other:], inBuckets(bucketSize, other, other))
+				words[empty] = 0
+				newcomer := inBuckets(bucketSize+1, full, full)[bucketSize]
+				if !place(words, newcomer, 0) || !slices.Contains(words[full:full+bucketSize], newcomer) {
+					t.Errorf("bucket %d, %s: no room, though word %d is empty", full, name, empty)
+				}
+				if words[empty] != movable[0] {
+					t.Errorf("bucket %d, %s: word %d is %#x, want %#x", full, name, empty, words[empty], movable[0])
+				}
+				if place(words, 1<<secondBits|100, 0) {
+					t.Errorf("bucket %d, %s: there is room in a full partition", full, name)
+				}
+			}
+		}
+	}
+}
+
+func TestARebuiltPartitionHoldsAllThatIsAlive(t *testing.T) {
+	t.Parallel()
+	const live, dead, now = 100, 50, 10
+	var old, kept []uint64
+	for i := range uint64(live) {
+		kept = append(kept, newTag(mix(i)).word(100))
+	}
+	for i := range uint64(dead) {
+		old = append(old, newTag(mix(live+i)).word(now))
+	}
+	old = append(old, kept...)
+	for _, another := range []uint64{0, newTag(mix(1000)).word(100)} {
+		for _, size := range []int{0, bucketSize, live / 2, live, 3 * live} {
+			var got []uint64
+			for _, w := range rebuilt(old, another, size, now) {
+				if w != 0 {
+					got = append(got, w)
+				}
+			}
+			want := kept
+			if another != 0 {
+				want = append(slices.Clone(kept), another)
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("rebuilt to %d words and with word %#x: %d words are in use, want the %d that are alive", size, another, len(got), len(want))
+			}
+		}
+	}
+}
+
+// A second that a word has room for comes again after half a year.
+func TestWhatWasSweptDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	g := newGuard(10)
+	want(t, "one that never ends", reason(g.use(entry{proof: 1}, 0, 2*longest*time.Second)), "")
+	want(t, "one beside it", reason(g.use(entry{proof: 2, class: withNonce}, 0, nonceEntryLife)), "")
+	g.pass(time.Hour)
+	again := 1<<secondBits*time.Second + time.Second
+	want(t, "when its seconds come again", reason(g.use(entry{proof: 2, class: withNonce}, again, again+nonceEntryLife)), "")
+	want(t, "the one that never ends", reason(g.use(entry{proof: 1}, again, again+nonceEntryLife)), oauth.ProofReplayed)
 }
 
 func TestExpiredPartitionsAreSweptAFewAtATime(t *testing.T) {
