@@ -192,7 +192,11 @@ func TestARebuiltPartitionHoldsAllThatIsAlive(t *testing.T) {
 	for _, another := range []uint64{0, newTag(mix(1000)).word(100)} {
 		for _, size := range []int{0, bucketSize, live / 2, live, 3 * live} {
 			var got []uint64
-			for _, w := range rebuilt(old, another, size, now) {
+			words := rebuilt(old, another, size, now)
+			if most := max(2*live, size+size/4+2*bucketSize); len(words) > most {
+				t.Errorf("rebuilt to %d words, want at most %d", len(words), most)
+			}
+			for _, w := range words {
 				if w != 0 {
 					got = append(got, w)
 				}
@@ -206,6 +210,62 @@ func TestARebuiltPartitionHoldsAllThatIsAlive(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("rebuilt to %d words and with word %#x: %d words are in use, want the %d that are alive", size, another, len(got), len(want))
 			}
+		}
+	}
+}
+
+func TestAPartitionGrowsByAQuarter(t *testing.T) {
+	t.Parallel()
+	var in table
+	grown := 0
+	for i := range uint64(3000) {
+		before := len(in.partitions[0])
+		in.add(newTag(mix(i))&(1<<printBits-1), 100, 0)
+		after := len(in.partitions[0])
+		if after == before || before < 400 {
+			continue
+		}
+		grown++
+		// the allocator rounds up by an eighth at the most
+		if by := float64(after) / float64(before); by < 1.2 || by > 1.45 {
+			t.Errorf("a partition grew from %d words to %d, want a quarter more", before, after)
+		}
+	}
+	if grown < 5 {
+		t.Errorf("the partition grew %d times, want several", grown)
+	}
+}
+
+// Up to three times what is alive, and two buckets, may be empty; what is given
+// back leaves room, or the next proof takes it again.
+func TestASweepGivesBackWhatIsHardlyUsed(t *testing.T) {
+	t.Parallel()
+	const live = 200
+	for size, kept := range map[int]bool{live: true, 3*live + 2*bucketSize: true, 3*live + 3*bucketSize: false, 20 * live: false} {
+		var in table
+		words := make([]uint64, size)
+		for i := range words {
+			words[i] = newTag(mix(uint64(i))).word(10)
+			if i < live {
+				words[i] = newTag(mix(uint64(i))).word(100)
+			}
+		}
+		in.partitions[0] = words
+		in.sweep(1, 10)
+		got := in.partitions[0]
+		if (len(got) == size) != kept || !kept && len(got) > 2*live {
+			t.Errorf("a partition of %d words with %d alive has %d after the sweep; want it kept: %v", size, live, len(got), kept)
+		}
+		if kept {
+			continue
+		}
+		in.next = 0
+		in.sweep(1, 10)
+		for i := range live / 4 {
+			in.add(newTag(mix(uint64(1e6+i)))&(1<<printBits-1), 100, 10)
+		}
+		if again := in.partitions[0]; &again[0] != &got[0] {
+			t.Errorf("a partition of %d words was built again, with %d words, for a few more", len(got), len(again))
 		}
 	}
 }
