@@ -265,6 +265,28 @@ func TestExpiryIsNeverEarlyAndHardlyLate(t *testing.T) {
 	}
 }
 
+func TestExpiryRoundsUp(t *testing.T) {
+	t.Parallel()
+	const again = 1 << secondBits
+	for _, test := range []struct {
+		now   second
+		until time.Duration
+		want  second
+	}{
+		{0, 1, 1}, {0, time.Second, 1}, {0, time.Second + 1, 2}, {0, 2*time.Second - 1, 2},
+		{5, 5 * time.Second, 5}, {9, 5 * time.Second, 5}, {5, 6 * time.Second, 6},
+		// to whole seconds while 256 of them make a life, then to twos and fours
+		{0, 255 * time.Second, 255}, {1, 257 * time.Second, 257}, {0, 257 * time.Second, 258},
+		{1, 511 * time.Second, 512}, {0, 512 * time.Second, 512}, {0, 513 * time.Second, 516},
+		// but never to a second whose last bits say never
+		{0, 0, 1}, {again - 10, again * time.Second, again + 1}, {again - 9, (again - 1) * time.Second, again - 1},
+	} {
+		if got := expiry(test.now, test.until); got != test.want {
+			t.Errorf("at %d: what must live until %v expires at %d, want %d", test.now, test.until, got, test.want)
+		}
+	}
+}
+
 // The last bits of a second that a word has room for come again.
 func TestTheLongestLifeEndsInTime(t *testing.T) {
 	t.Parallel()
@@ -273,7 +295,9 @@ func TestTheLongestLifeEndsInTime(t *testing.T) {
 		e := entry{proof: newTag(mix(1)), class: withoutNonce}
 		until := start + longest*time.Second
 		want(t, "first", reason(g.use(e, start, until)), "")
-		want(t, "in its first moment", reason(g.use(e, start, until)), oauth.ProofReplayed)
+		for part := range time.Duration(16) {
+			want(t, "meanwhile", reason(g.use(e, start+part*longest*time.Second/16, until)), oauth.ProofReplayed)
+		}
 		want(t, "in its last moment", reason(g.use(e, until-1, until)), oauth.ProofReplayed)
 		// so that the guard does not become empty, when it forgets all
 		other := entry{proof: newTag(mix(2)), class: withNonce}
