@@ -3,6 +3,7 @@
 package client
 
 import (
+	"container/heap"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -336,6 +337,21 @@ func TestBucketsAreInOrder(t *testing.T) {
 			if b != nil {
 				t.Fatalf("after %d: a bucket that was dropped still takes memory", n)
 			}
+		}
+	}
+}
+
+// A bucket knows its place also where it is not the first to end, as new ones
+// are today.
+func TestPushedBucketKnowsItsPlace(t *testing.T) {
+	t.Parallel()
+	var h bucketHeap
+	for end := range time.Duration(10) {
+		heap.Push(&h, &bucket{end: end})
+	}
+	for i, b := range h {
+		if b.place != i {
+			t.Errorf("the bucket in place %d is said to be in %d", i, b.place)
 		}
 	}
 }
