@@ -214,6 +214,22 @@ func TestARebuiltPartitionHoldsAllThatIsAlive(t *testing.T) {
 	}
 }
 
+// The words of one full bucket fit, and one more of it does not.
+func TestARebuiltPartitionGrowsUntilTheNewcomerFits(t *testing.T) {
+	t.Parallel()
+	crowd := inBuckets(bucketSize+1, 0, 0)
+	old, newcomer := crowd[:bucketSize], crowd[bucketSize]
+	if got := rebuilt(old, 0, bucketSize, 0); len(got) != 2*bucketSize {
+		t.Errorf("without a newcomer there are %d words, want %d", len(got), 2*bucketSize)
+	}
+	got := rebuilt(old, newcomer, bucketSize, 0)
+	for _, word := range crowd {
+		if !slices.Contains(got, word) {
+			t.Errorf("of %d words, %#x is not there", len(got), word)
+		}
+	}
+}
+
 func TestAPartitionGrowsByAQuarter(t *testing.T) {
 	t.Parallel()
 	var in table
