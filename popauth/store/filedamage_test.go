@@ -4,6 +4,7 @@ package store_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -363,5 +364,42 @@ func TestFileThatIsCutOffIsRefused(t *testing.T) {
 			}
 			closeStore(t, g)
 		}
+	}
+}
+
+// TestFileWithASmallBucketThatIsTooLong has the number of elements of a small
+// bucket, which is in the page of its parent, be more than there is room for.
+// Bbolt would believe it and read what is behind its memory map, so nothing may
+// be asked of bbolt before all pages are known to be in order.
+func TestFileWithASmallBucketThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	p := newPlace(t, c)
+	closeStore(t, p.open(t))
+	whole, _ := p.usedPart(t)
+	page, refused := os.Getpagesize(), 0
+	for at := 2 * page; at+8 <= len(whole); at++ {
+		// flags of a leaf, a count, no overflow: the head of a page, but one
+		// within a page
+		count := binary.NativeEndian.Uint16(whole[at+2:])
+		if binary.NativeEndian.Uint16(whole[at:]) != 2 || count == 0 || count > 16 || binary.NativeEndian.Uint32(whole[at+4:]) != 0 || at%page == 8 {
+			continue
+		}
+		damaged := bytes.Clone(whole)
+		binary.NativeEndian.PutUint16(damaged[at+2:], 0x4002)
+		q := newPlace(t, c)
+		q.generation.mark, q.path = p.generation.mark, filepath.Join(t.TempDir(), "store.db")
+		if err := os.WriteFile(q.path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := q.tryOpen(t.Context())
+		if err != nil {
+			refused++
+			continue
+		}
+		closeStore(t, f) // it was in a page that is not in use any more
+	}
+	if refused == 0 {
+		t.Error("no bucket that is too long was refused")
 	}
 }

@@ -26,6 +26,8 @@ type inspection struct {
 
 	records, places       int // that must not be forgotten, and in the index
 	revocations, listings int // of the former, and in the feed
+
+	strange bool // a key is none of a store
 }
 
 // firstTransaction is the number that bbolt gives a file when it makes one.
@@ -58,12 +60,16 @@ func inspect(path string) (found inspection, err error) {
 	if info, err = file.Stat(); err != nil {
 		return inspection{}, err
 	}
-	if err := guarded(db, knownFormat); err != nil {
-		return inspection{}, err
-	}
+	// before bbolt is asked for anything: it believes its pages
 	p := &pages{file: file, size: db.Info().PageSize, visit: found.visit}
 	if err := p.check(info.Size()); err != nil {
 		return inspection{}, err
+	}
+	if err := guarded(db, knownFormat); err != nil {
+		return inspection{}, err
+	}
+	if found.strange {
+		return inspection{}, &damage{"it has a key that makes no sense"}
 	}
 	found.file, found.transaction, found.torn = info, p.transaction, p.torn
 	if found.damaged > 0 || found.records < found.places || found.listings < found.revocations {
@@ -109,7 +115,8 @@ func (found *inspection) visit(bucket string, key, value []byte) error {
 		return nil
 	}
 	if len(key) != keySizes[bucket] {
-		return &damage{"it has a key that makes no sense"}
+		found.strange = true
+		return nil
 	}
 	intact := true
 	switch bucket {
