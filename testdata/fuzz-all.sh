@@ -31,7 +31,8 @@ mapfile -t folders < <(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r 
 count=0
 failed=()
 for folder in "${folders[@]}"; do
-	if [[ $short ]] && go list -deps -test "$folder" | grep -qx 'github.com/caddyserver/caddy/v2'; then
+	# not grep -q, which hangs up on go list, and that counts as a failure
+	if [[ $short ]] && go list -deps -test "$folder" | grep -x 'github.com/caddyserver/caddy/v2' >/dev/null; then
 		echo "== $folder links Caddy: not with -short"
 		continue
 	fi
