@@ -48,9 +48,9 @@ func settleConnection(h http.Header) {
 }
 
 // settleUpgrade ignores the wish to go on in a protocol that carries requests, as
-// a server may (RFC 9110 §7.8). An API that grants it, such as one behind
-// Hypercorn, takes any number of them through the connection, also with tokens
-// that somebody has stolen, and nobody asks for a proof.
+// a server may (RFC 9110 §7.8). An API that grants it takes any number of them
+// through the connection, also with tokens that somebody has stolen, and nobody
+// asks for a proof.
 func settleUpgrade(h http.Header) {
 	fields := h.Values("Upgrade")
 	h.Del("HTTP2-Settings")
