@@ -48,7 +48,8 @@ func BenchmarkNonce(b *testing.B) {
 
 // BenchmarkGuard compares the guard with the maps that one would write
 // instead, under a steady load: every check is of a fresh proof, and one proof
-// expires meanwhile. 10 million live ones take some GB and minutes, so that
+// expires meanwhile. The last of them is no store: it reads two words at a time
+// from as much memory as the guard has, which is what the guard waits for. 10 million live ones take some GB and minutes, so that
 // size must be asked for: POPAUTH_BENCH_LIVE=10000000.
 //
 // B/live is what the heap grew by per live entry, once it was filled and after
@@ -67,6 +68,7 @@ func BenchmarkGuard(b *testing.B) {
 			{"guard", func() benchStore { return newBenchGuard(live) }},
 			{"map of 16 bytes", func() benchStore { return &mapOfBytes{until: map[[16]byte]uint32{}} }},
 			{"map of strings", func() benchStore { return &mapOfStrings{until: map[string]time.Time{}} }},
+			{"two reads", func() benchStore { return newTwoReads(live) }},
 		} {
 			b.Run(store.name+"/"+strconv.Itoa(live), func(b *testing.B) { benchmarkStore(b, live, store.make) })
 		}
@@ -141,6 +143,29 @@ func newBenchGuard(live int) benchGuard { return benchGuard{newGuard(live + live
 func (g benchGuard) use(n uint64, now time.Duration) bool {
 	e := entry{proof: newTag(mix(n)), owner: mix(n % 10_000), class: withNonce}
 	return g.guard.use(e, now, now+nonceEntryLife) == nil
+}
+
+// twoReads is as much memory as a guard takes. Where it is read depends on what
+// was read before, since two checks do not wait for memory at the same time
+// either.
+type twoReads struct {
+	words []uint64
+	last  uint64
+}
+
+func newTwoReads(live int) *twoReads {
+	r := &twoReads{words: make([]uint64, live*5/4)}
+	for i := range r.words {
+		r.words[i] = uint64(i)
+	}
+	return r
+}
+
+func (r *twoReads) use(n uint64, _ time.Duration) bool {
+	x := mix(n ^ r.last)
+	size := uint64(len(r.words))
+	r.last = r.words[x>>32*size>>32] + r.words[x&(1<<32-1)*size>>32]
+	return r.last < 2*size
 }
 
 // mapOfBytes is swept eight times a life.

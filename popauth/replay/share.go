@@ -26,6 +26,7 @@ type ledger struct {
 	slack int              // of all slices
 	held  map[uint64]int   // the counts of each key, without those of the last slices
 	queue [classes][]slice // by expiry; the last one still takes entries
+	index [classes]index   // of the last slices
 }
 
 // slice counts the entries of one class that expire at one time.
@@ -53,6 +54,30 @@ const (
 	lifeSlices = 256
 )
 
+// index finds the counter of a key in a slice without looking at all of them:
+// from the place that the key chooses, the first one that has its counter or is
+// empty. A place holds the position of a counter and 1, or 0. Nobody can make
+// many keys choose one place, since what is counted are keyed hashes of them.
+type index [4 * sliceKeys]uint8
+
+// place is where the counter of a key is or would be.
+func (x *index) place(counts []count, owner uint64) *uint8 {
+	for at := owner; ; at++ {
+		p := &x[at%uint64(len(x))]
+		if *p == 0 || counts[*p-1].owner == owner {
+			return p
+		}
+	}
+}
+
+// build makes the index of these counters.
+func (x *index) build(counts []count) {
+	*x = index{}
+	for i, c := range counts {
+		*x.place(counts, c.owner) = uint8(i + 1)
+	}
+}
+
 // expiry is when an entry expires that must live until the given reading of
 // the clock: never earlier than that, and later by less than a second and a
 // 128th of its life, which keeps the slices few.
@@ -78,28 +103,30 @@ func (l *ledger) add(owner uint64, n int, c class, until second) {
 	if len(*q) == 0 || (*q)[len(*q)-1].until < until {
 		l.closeLast(c)
 		*q = append(*q, slice{until: until, counts: make([]count, 0, 4)})
+		l.index[c] = index{}
 	}
 	last := &(*q)[len(*q)-1]
 	before := last.slack
-	last.add(owner, n)
+	last.add(&l.index[c], owner, n)
 	l.live += n
 	l.slack += last.slack - before
 }
 
-// add counts n new entries of a key.
-func (s *slice) add(owner uint64, n int) {
+// add counts n new entries of a key. The index must be that of the slice.
+func (s *slice) add(x *index, owner uint64, n int) {
 	s.entries += n
-	for i := range s.counts {
-		if s.counts[i].owner == owner {
-			s.counts[i].entries += n
-			return
-		}
+	if p := *x.place(s.counts, owner); p > 0 {
+		s.counts[p-1].entries += n
+		return
 	}
 	if len(s.counts) == sliceKeys {
 		n = s.makeRoom(n)
+		x.build(s.counts)
 	}
 	if n > 0 {
+		p := x.place(s.counts, owner)
 		s.counts = append(s.counts, count{owner, n})
+		*p = uint8(len(s.counts))
 	}
 }
 
@@ -138,14 +165,13 @@ func (l *ledger) closeLast(c class) {
 // without the slack.
 func (l *ledger) atMost(owner uint64) int {
 	n := l.held[owner] + l.slack
-	for _, q := range l.queue {
+	for c, q := range l.queue {
 		if len(q) == 0 {
 			continue
 		}
-		for _, key := range q[len(q)-1].counts {
-			if key.owner == owner {
-				n += key.entries
-			}
+		counts := q[len(q)-1].counts
+		if p := l.index[c].place(counts, owner); *p > 0 {
+			n += counts[*p-1].entries
 		}
 	}
 	return n

@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -59,14 +60,15 @@ func TestAGreedyKeyAmongManyNeverHoldsMoreThanItsShare(t *testing.T) {
 func TestSliceMakesRoom(t *testing.T) {
 	t.Parallel()
 	var s slice
+	var x index
 	for owner := range uint64(sliceKeys) {
-		s.add(owner, 2)
+		s.add(&x, owner, 2)
 	}
-	s.add(sliceKeys, 1) // less than any counter: it gets none, and all lose as much
+	s.add(&x, sliceKeys, 1) // less than any counter: it gets none, and all lose as much
 	if len(s.counts) != sliceKeys || s.counts[0] != (count{0, 1}) || s.slack != 1 {
 		t.Errorf("got %d counters, the first %v, slack %d", len(s.counts), s.counts[0], s.slack)
 	}
-	s.add(sliceKeys+1, 3) // more: all others are at an end
+	s.add(&x, sliceKeys+1, 3) // more: all others are at an end
 	if len(s.counts) != 1 || s.counts[0] != (count{sliceKeys + 1, 2}) || s.slack != 2 {
 		t.Errorf("got counters %v, slack %d", s.counts, s.slack)
 	}
@@ -74,10 +76,62 @@ func TestSliceMakesRoom(t *testing.T) {
 		t.Errorf("got %d entries, want %d", s.entries, want)
 	}
 	for owner := range uint64(10_000) {
-		s.add(owner, 1)
+		s.add(&x, owner, 1)
 	}
 	if len(s.counts) > sliceKeys || s.slack > s.entries/(sliceKeys+1) {
 		t.Errorf("got %d counters, slack %d of %d", len(s.counts), s.slack, s.entries)
+	}
+}
+
+// The counters are found by way of an index; looking at all of them, one after
+// the other, must give the same.
+func TestTheIndexFindsTheCounterOfEachKey(t *testing.T) {
+	t.Parallel()
+	all := func(counts []count, owner uint64, n int) (left []count, slack int) {
+		if at := slices.IndexFunc(counts, func(c count) bool { return c.owner == owner }); at >= 0 {
+			counts[at].entries += n
+			return counts, 0
+		}
+		if len(counts) == sliceKeys {
+			slack = n
+			for _, c := range counts {
+				slack = min(slack, c.entries)
+			}
+			for i := range counts {
+				counts[i].entries -= slack
+			}
+			n -= slack
+			counts = slices.DeleteFunc(counts, func(c count) bool { return c.entries == 0 })
+		}
+		if n > 0 {
+			counts = append(counts, count{owner, n})
+		}
+		return counts, slack
+	}
+	for name, key := range map[string]func(n uint64) uint64{
+		"keys in all places":         mix,
+		"keys in one place":          func(n uint64) uint64 { return mix(n) << 8 },
+		"keys at the end":            func(n uint64) uint64 { return mix(n) | 0xfe },
+		"keys that differ in a bit":  func(n uint64) uint64 { return n << 56 },
+		"keys one after another one": func(n uint64) uint64 { return n },
+	} {
+		var s slice
+		var x index
+		var counts []count
+		slack := 0
+		for n := range uint64(20_000) {
+			owner, entries := key(mix(n)%150), 1+int(mix(n+1)%2)
+			s.add(&x, owner, entries)
+			var more int
+			counts, more = all(counts, owner, entries)
+			slack += more
+			if !slices.Equal(s.counts, counts) || s.slack != slack {
+				t.Fatalf("%s: after %d there are counters %v and slack %d, want %v and %d", name, n+1, s.counts, s.slack, counts, slack)
+			}
+		}
+		if slack == 0 {
+			t.Errorf("%s: there was room for all keys", name)
+		}
 	}
 }
 
