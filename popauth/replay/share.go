@@ -4,6 +4,7 @@ package replay
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -193,8 +194,7 @@ func (l *ledger) expire(now second) {
 					delete(l.held, key.owner)
 				}
 			}
-			(*q)[0] = slice{}
-			*q = (*q)[1:]
+			*q = slices.Delete(*q, 0, 1)
 		}
 	}
 }

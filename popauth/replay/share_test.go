@@ -55,17 +55,17 @@ func TestAGreedyKeyAmongManyNeverHoldsMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// A slice has at most sliceKeys counters, none of them for nothing, and its
+// A slice has at most 64 counters, for a slack of 1/65, none of them for nothing, and its
 // slack is what a key may have without one.
 func TestSliceMakesRoom(t *testing.T) {
 	t.Parallel()
 	var s slice
 	var x index
-	for owner := range uint64(sliceKeys) {
+	for owner := range uint64(64) {
 		s.add(&x, owner, 2)
 	}
-	s.add(&x, sliceKeys, 1) // less than any counter: it gets none, and all lose as much
-	if len(s.counts) != sliceKeys || s.counts[0] != (count{0, 1}) || s.slack != 1 {
+	s.add(&x, 64, 1) // less than any counter: it gets none, and all lose as much
+	if len(s.counts) != 64 || s.counts[0] != (count{0, 1}) || s.slack != 1 {
 		t.Errorf("got %d counters, the first %v, slack %d", len(s.counts), s.counts[0], s.slack)
 	}
 	s.add(&x, sliceKeys+1, 3) // more: all others are at an end

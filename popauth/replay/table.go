@@ -120,8 +120,8 @@ func place(words []uint64, word uint64, now second) bool {
 	}
 	a, b := buckets(words, word)
 	for _, at := range [...]int{a, b} {
-		if i := free(words, at, now); i >= 0 {
-			words[i] = word
+		if room := free(words, at, now); room != nil {
+			*room = word
 			return true
 		}
 	}
@@ -131,8 +131,8 @@ func place(words []uint64, word uint64, now second) bool {
 			if c == at {
 				c = d
 			}
-			if j := free(words, c, now); j >= 0 {
-				words[i], words[j] = word, words[i]
+			if room := free(words, c, now); room != nil {
+				*room, words[i] = words[i], word
 				return true
 			}
 		}
@@ -140,14 +140,14 @@ func place(words []uint64, word uint64, now second) bool {
 	return false
 }
 
-// free returns a word of the bucket that is not in use, −1 if there is none.
-func free(words []uint64, at int, now second) int {
+// free returns a word of the bucket that is not in use, nil if there is none.
+func free(words []uint64, at int, now second) *uint64 {
 	for i, w := range words[at : at+bucketSize] {
 		if !alive(w, now) {
-			return at + i
+			return &words[at+i]
 		}
 	}
-	return -1
+	return nil
 }
 
 // rebuilt returns a partition of at least the given size that holds the live

@@ -310,8 +310,8 @@ func TestExpiredPartitionsAreSweptAFewAtATime(t *testing.T) {
 	for now := time.Second; now <= nonceEntryLife; now += time.Second {
 		g.pass(now)
 	}
-	if got, least := words(g), all-8*bucketSize; got < least {
-		t.Errorf("in the second in which all expired, the guard shrank from %d words to %d, want at least %d", all, got, least)
+	if got, want := words(g), all-4*bucketSize; got != want {
+		t.Errorf("in the second in which all expired, the guard shrank from %d words to %d, want %d", all, got, want)
 	}
 	for now := nonceEntryLife; now <= nonceEntryLife+9*time.Minute; now += time.Second {
 		g.pass(now)
