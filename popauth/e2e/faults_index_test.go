@@ -30,8 +30,8 @@ type promise struct {
 // promises are all of them. Each test tries a fault a few times; with
 // POPAUTH_FAULTS=full, as `.ci/run full` sets it, as often as stands here.
 var promises = []promise{
-	{"F01", "kill -9 while 64 clients get and revoke tokens, 200 times: what was answered with 200 holds",
-		[]string{"e2e.TestKilledServerKeepsWhatItAnswered"}, "how long a start takes with a million records"},
+	{"F01", "kill -9 while 64 clients get and revoke tokens, 200 times: what was answered with 200 holds; so do a million records in a file that is opened again",
+		[]string{"e2e.TestKilledServerKeepsWhatItAnswered", "store.TestFileOfManyRecordsOpens"}, ""},
 	{"F02", "the power fails, 50 times: what was answered with 200 holds",
 		nil, "dm-flakey needs root and a block device"},
 	{"F03", "the disk or the store is full: no new opaque tokens, and all else goes on",

@@ -3,6 +3,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/popauth/caddy-popauth/popauth/clock"
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/store"
 	"github.com/popauth/caddy-popauth/popauth/store/storetest"
 )
@@ -184,6 +186,53 @@ func TestFileKeepsRecordsOverClosing(t *testing.T) {
 	if got := p.events.take(); len(got) != 0 {
 		t.Errorf("events %v, want none", got)
 	}
+}
+
+// F01: TestFileOfManyRecordsOpens closes a file with up to a million tokens, opens
+// it, which reads all of it, and looks for each of them. Its figure says how
+// long that took, and how long only to read the file.
+func TestFileOfManyRecordsOpens(t *testing.T) {
+	t.Parallel()
+	n := fixture.Scale(2000, 1_000_000)
+	p := newPlace(t, newClock())
+	f := p.open(t)
+	value := bytes.Repeat([]byte("v"), 300)
+	expires := p.clock.Now().Add(time.Hour)
+	key := func(i int) store.Key { return keyOf(store.KindToken, strconv.Itoa(i)) }
+	var wg sync.WaitGroup
+	const writers = 128
+	for w := range writers {
+		wg.Go(func() {
+			for i := w; i < n; i += writers {
+				if won, err := f.PutIfAbsent(t.Context(), key(i), value, expires); !won || err != nil {
+					t.Errorf("record %d: PutIfAbsent = %v, %v; want true", i, won, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	closeStore(t, f)
+
+	began := time.Now()
+	content, err := os.ReadFile(p.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, size := time.Since(began), len(content)
+	began = time.Now()
+	f = p.open(t)
+	opened := time.Since(began)
+	for i := range n {
+		if got, ok, err := f.Get(t.Context(), key(i)); !ok || !bytes.Equal(got, value) || err != nil {
+			t.Fatalf("record %d: Get = %q, %v, %v; want what was put", i, got, ok, err)
+		}
+	}
+	if got := p.events.take(); len(got) > 0 {
+		t.Errorf("events: %+v, want none", got)
+	}
+	fixture.Figure(t, "F01", "records=%d file=%dMB opened in %v, read alone in %v",
+		n, size>>20, opened.Round(time.Millisecond), read.Round(time.Millisecond))
 }
 
 func TestFileAndItsDirectoryAreForOneUser(t *testing.T) {
