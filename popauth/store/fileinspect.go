@@ -61,9 +61,17 @@ func inspect(path string) (found inspection, err error) {
 		return inspection{}, err
 	}
 	// before bbolt is asked for anything: it believes its pages
-	p := &pages{file: file, size: db.Info().PageSize, visit: found.visit}
+	var parts []*inspection
+	p := &pages{file: file, size: db.Info().PageSize, visitor: func(bucket string) func(key, value []byte) {
+		part := new(inspection)
+		parts = append(parts, part)
+		return func(key, value []byte) { part.visit(bucket, key, value) }
+	}}
 	if err := p.check(info.Size()); err != nil {
 		return inspection{}, err
+	}
+	for _, part := range parts {
+		found.add(part)
 	}
 	if err := guarded(db, knownFormat); err != nil {
 		return inspection{}, err
@@ -110,19 +118,19 @@ func knownFormat(tx *bolt.Tx) error {
 }
 
 // visit counts keys, and looks whether they and their values are intact.
-func (found *inspection) visit(bucket string, key, value []byte) error {
+func (found *inspection) visit(bucket string, key, value []byte) {
 	if bucket == string(metaBucket) {
-		return nil
+		return
 	}
 	if len(key) != keySizes[bucket] {
 		found.strange = true
-		return nil
+		return
 	}
 	intact := true
 	switch bucket {
 	case string(recordsBucket):
 		if kindOf(key) == KindToken {
-			return nil
+			return
 		}
 		found.records++
 		if kindOf(key) == KindRevocation {
@@ -145,7 +153,17 @@ func (found *inspection) visit(bucket string, key, value []byte) error {
 	if !intact {
 		found.damaged++
 	}
-	return nil
+}
+
+// add adds what was found in a bucket.
+func (found *inspection) add(part *inspection) {
+	found.damaged += part.damaged
+	found.number = max(found.number, part.number)
+	found.records += part.records
+	found.places += part.places
+	found.revocations += part.revocations
+	found.listings += part.listings
+	found.strange = found.strange || part.strange
 }
 
 // keySizes are those of the keys in each bucket.

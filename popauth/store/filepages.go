@@ -4,10 +4,14 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // pages reads the pages of a bbolt database, and finds what makes no sense in
@@ -20,16 +24,17 @@ import (
 // Numbers are those of the machine.
 type pages struct {
 	file io.ReaderAt
-	size int    // of a page
-	end  uint64 // ids are below
-	seen []bool // by id
+	size int           // of a page
+	end  uint64        // ids are below
+	seen []atomic.Bool // by id
 	bufs [][]byte
 
 	transaction uint64 // the newest
 	torn        bool   // whether there may have been a newer one
 
-	// visit gets all keys and values, which it must not keep.
-	visit func(bucket string, key, value []byte) error
+	// visitor returns what gets all keys and values of a bucket, which it must
+	// not keep. That of another bucket may be called at the same time.
+	visitor func(bucket string) func(key, value []byte)
 }
 
 const (
@@ -47,7 +52,8 @@ const (
 	metaSum     = 56 // offset of the checksum
 )
 
-// check walks all pages.
+// check walks all pages, those of each bucket by itself: with a million records,
+// that is most of what it takes to open a file.
 func (p *pages) check(fileSize int64) error {
 	root, err := p.meta()
 	if err != nil {
@@ -56,20 +62,26 @@ func (p *pages) check(fileSize int64) error {
 	if p.end > uint64(fileSize)/uint64(p.size) {
 		return &damage{"it is cut off"}
 	}
-	p.seen = make([]bool, p.end)
-	return p.tree(root, 0, nil, nil, func(flags uint32, name, value []byte) error {
+	p.seen = make([]atomic.Bool, p.end)
+	var buckets errgroup.Group
+	// a page that is damaged may seem to have any number of them
+	buckets.SetLimit(len(keySizes))
+	err = p.tree(root, 0, nil, nil, func(flags uint32, name, value []byte) error {
 		if flags != bucketFlag || len(value) < bucketHeader {
 			return &damage{"its root has something else than buckets"}
 		}
-		bucket := string(name)
+		visit := p.visitor(string(name))
 		leaf := func(flags uint32, key, value []byte) error {
 			if flags != 0 {
 				return &damage{"a record is a bucket"}
 			}
-			return p.visit(bucket, key, value)
+			visit(key, value)
+			return nil
 		}
 		if root := binary.NativeEndian.Uint64(value); root != 0 {
-			return p.tree(root, maxDepth/2, nil, nil, leaf)
+			own := &pages{file: p.file, size: p.size, end: p.end, seen: p.seen}
+			buckets.Go(func() error { return own.tree(root, 0, nil, nil, leaf) })
+			return nil
 		}
 		// a small bucket is in the page of its parent
 		inline := value[bucketHeader:]
@@ -78,6 +90,7 @@ func (p *pages) check(fileSize int64) error {
 		}
 		return p.leaf(inline, nil, nil, leaf)
 	})
+	return cmp.Or(buckets.Wait(), err)
 }
 
 // meta returns the root of the newest of the two pages that say where all
@@ -234,10 +247,9 @@ func (p *pages) claim(id, count uint64) error {
 		return &damage{fmt.Sprintf("page %d is outside of the file", id)}
 	}
 	for i := id; i < id+count; i++ {
-		if p.seen[i] {
+		if p.seen[i].Swap(true) {
 			return &damage{fmt.Sprintf("page %d is used twice", i)}
 		}
-		p.seen[i] = true
 	}
 	return nil
 }
