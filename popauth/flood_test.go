@@ -55,7 +55,8 @@ func TestFloodOfNoncesLeavesNothing(t *testing.T) {
 	if grown > most {
 		t.Errorf("%d nonces have left %d bytes, want %d at most", challenges+nonces, grown, most)
 	}
-	if got := s.memory.Stats(); got != stats {
+	// what was there before may have expired meanwhile
+	if got := s.memory.Stats(); got.Live > stats.Live || got.Capacity != stats.Capacity {
 		t.Errorf("the memory holds %+v, before the flood %+v", got, stats)
 	}
 	if got := s.backend.calls.Load(); got != calls {
@@ -117,7 +118,8 @@ func TestFloodOfStrangersWritesNothing(t *testing.T) {
 	if grown > most {
 		t.Errorf("%d strangers have left %d bytes, want %d at most", strangers, grown, most)
 	}
-	if got := s.memory.Stats(); got != stats {
+	// what was there before may have expired meanwhile
+	if got := s.memory.Stats(); got.Live > stats.Live || got.Capacity != stats.Capacity {
 		t.Errorf("the memory holds %+v, before the flood %+v", got, stats)
 	}
 	if got := s.backend.writes.Load(); got != writes {
