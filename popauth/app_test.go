@@ -138,6 +138,8 @@ func TestHandlerIsRefused(t *testing.T) {
 		{"a nonce mode in the wrong case", auth, `{"nonce":"Off"}`, `pop_auth: nonce is "Off"`},
 		{"an upstream_token nobody knows", auth, `{"upstream_token":"drop"}`, `pop_auth: upstream_token is "drop", expected bearer, keep or strip`},
 		{"a negative age", auth, `{"proof_max_age":"-1s"}`, "pop_auth: proof_max_age is -1s, expected a positive duration"},
+		{"an age of more than a day", auth, `{"proof_max_age":"24h1s"}`, "pop_auth: proof_max_age is 24h0m1s, expected 24h0m0s at most"},
+		{"a skew of more than a day", auth, `{"clock_skew":"10000h"}`, "pop_auth: clock_skew is 10000h0m0s, expected 24h0m0s at most"},
 		{"a negative skew", auth, `{"clock_skew":"-1s"}`, "pop_auth: clock_skew is -1s, expected a positive duration"},
 		{"a scope that is none", auth, `{"scopes":["a b"]}`, `pop_auth: "a b" is not a scope`},
 		{"an empty scope", auth, `{"scopes":[""]}`, "pop_auth: scope: a value is empty"},

@@ -66,11 +66,12 @@ type Auth struct {
 	// the client says it was made. Default: required.
 	Nonce string `json:"nonce,omitempty"`
 
-	// How old a proof without a nonce may be. Default: 5m.
+	// How old a proof without a nonce may be, 24h at most. It is remembered for
+	// as long, beside those of all other places. Default: 5m.
 	ProofMaxAge caddy.Duration `json:"proof_max_age,omitempty"`
 
 	// How far ahead of this clock the `iat` of a proof without a nonce may
-	// be. Default: 1m.
+	// be, 24h at most. Default: 1m.
 	ClockSkew caddy.Duration `json:"clock_skew,omitempty"`
 
 	// How clients reach this site: one or more URLs such as
@@ -229,11 +230,11 @@ func (a *Auth) Validate() error {
 	default:
 		return fmt.Errorf("pop_auth: metadata is %q, expected on, off or only", a.Metadata)
 	}
-	if a.ProofMaxAge < 0 {
-		return fmt.Errorf("pop_auth: proof_max_age is %v, expected a positive duration", time.Duration(a.ProofMaxAge))
+	if err := checkWindow("proof_max_age", a.ProofMaxAge); err != nil {
+		return err
 	}
-	if a.ClockSkew < 0 {
-		return fmt.Errorf("pop_auth: clock_skew is %v, expected a positive duration", time.Duration(a.ClockSkew))
+	if err := checkWindow("clock_skew", a.ClockSkew); err != nil {
+		return err
 	}
 	if len(a.policy.Audience) == 0 {
 		return fmt.Errorf("pop_auth: there is no audience to compare with the token's")
@@ -355,6 +356,21 @@ func (a *Auth) prepareUpstream(r *http.Request, token string) {
 	default:
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+}
+
+// maxWindow bounds the window in which a proof without a nonce can pass. It may
+// pass at any site of the process, so all have to remember theirs for as long as
+// the longest window: one of months at one site would fill the guard for all.
+const maxWindow = 24 * time.Hour
+
+func checkWindow(name string, d caddy.Duration) error {
+	switch d := time.Duration(d); {
+	case d < 0:
+		return fmt.Errorf("pop_auth: %s is %v, expected a positive duration", name, d)
+	case d > maxWindow:
+		return fmt.Errorf("pop_auth: %s is %v, expected %v at most", name, d, maxWindow)
+	}
+	return nil
 }
 
 // Interface guards
