@@ -26,7 +26,12 @@ trap 'rm -rf "$scratch"' EXIT
 cache=$(go env GOCACHE)/fuzz
 
 # go test -list builds the tests of a package, so only where there is something
-mapfile -t folders < <(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | grep -v '/testdata' | sort -u)
+# (the list goes by way of a variable: what fails in <(…) is not noticed)
+list=$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | grep -v '/testdata' | sort -u) || {
+	echo "there is no fuzz target to be found" >&2
+	exit 1
+}
+mapfile -t folders <<<"$list"
 
 # Now and then the fuzzing engine reports the end of the time that it was given
 # as a failure: nothing but this line, and no input that fails. A target that
@@ -47,7 +52,12 @@ for folder in "${folders[@]}"; do
 	echo "== $folder (${SECONDS}s)"
 	# one build for all targets of the package
 	go test -c -fuzz=. -vet=off -o "$scratch/fuzz.test" "$folder"
-	mapfile -t targets < <(cd "$folder" && "$scratch/fuzz.test" -test.list '^Fuzz')
+	list=$(cd "$folder" && "$scratch/fuzz.test" -test.list '^Fuzz')
+	[[ $list ]] || {
+		echo "$folder has none of the fuzz targets that its files name" >&2
+		exit 1
+	}
+	mapfile -t targets <<<"$list"
 	for target in "${targets[@]}"; do
 		count=$((count + 1))
 		if (cd "$folder" && "$scratch/fuzz.test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" \
