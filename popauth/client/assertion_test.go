@@ -416,6 +416,41 @@ func TestAsManyKeysAreTriedForEveryClient(t *testing.T) {
 	}
 }
 
+// A stranger may ask for it: what names a key costs one signature, whoever the
+// client, and what names none as many as the client with most keys has.
+func TestAssertionIsTriedWithOneKeyIfItNamesOne(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, append(all(t), Config{ID: "many", Keys: fresh(t, 4)})...)
+	ours := public(t, "p256", nil).Thumbprint()
+	for name, test := range map[string]struct {
+		id     string
+		header members
+		want   int
+	}{
+		"an unknown client and a kid":  {"nobody", members{"kid": ours}, 1},
+		"a client without keys":        {"secret", members{"kid": ours}, 1},
+		"another kid":                  {"p256", members{"kid": "x"}, 1},
+		"the kid of its key":           {"p256", members{"kid": ours}, 1},
+		"an unknown client and no kid": {"nobody", nil, 4},
+		"one key and no kid":           {"p256", nil, 4},
+		"four keys and no kid":         {"many", nil, 4},
+	} {
+		read, err := readAssertion(k.sign(t, "p256", test.id, test.header, nil), issuerURL, k.clock.Now())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		c, known := k.Lookup(test.id)
+		if !known {
+			c = &k.nobody
+		}
+		got := 0
+		_ = k.try(c, read.message, func(key) error { got++; return nil })
+		if got != test.want {
+			t.Errorf("%s: %d signatures are verified, want %d", name, got, test.want)
+		}
+	}
+}
+
 // fresh are n new keys.
 func fresh(t *testing.T, n int) []*jwk.Key {
 	t.Helper()

@@ -152,6 +152,12 @@ func canonical(algorithm string) string {
 // and have keys. (It tells those with a large RSA key from those with a small
 // one.)
 func (r *Registry) verify(c *Client, m *jws.Message) error {
+	return r.try(c, m, func(k key) error { return m.Verify(k.Key, k.algorithm) })
+}
+
+// try is verify with a way to check one signature. How often it is called may
+// depend on the header of the message, but not on the client.
+func (r *Registry) try(c *Client, m *jws.Message, signed func(key) error) error {
 	fit, failure := c.candidates(m)
 	spare := r.spare[canonical(m.Algorithm())]
 	if m.Header.Has("kid") {
@@ -165,7 +171,7 @@ func (r *Registry) verify(c *Client, m *jws.Message) error {
 		if own {
 			k = fit[i]
 		}
-		if m.Verify(k.Key, k.algorithm) == nil && own {
+		if signed(k) == nil && own {
 			failure = nil
 		}
 	}

@@ -89,13 +89,18 @@ func run(o options, patterns []string) (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(scratch)
-	r := report{accepted: accepted, partial: o.only != "" || o.sample > 0}
-	for _, p := range packs {
-		mutants, err := p.mutants()
-		if err != nil {
+	all := make([][]mutant, len(packs))
+	for i, p := range packs {
+		if all[i], err = p.mutants(); err != nil {
 			return false, err
 		}
-		mutants = o.choose(mutants)
+	}
+	if err := checkAccepted(accepted, packs, all); err != nil {
+		return false, err
+	}
+	r := report{accepted: accepted, partial: o.only != "" || o.sample > 0}
+	for i, p := range packs {
+		mutants := o.choose(all[i])
 		if o.list {
 			for _, m := range mutants {
 				fmt.Printf("%4d %s\n", m.number, m)

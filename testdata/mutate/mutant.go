@@ -24,6 +24,7 @@ type mutant struct {
 	fn         string // what is declared around it: function, Type.method, variable
 	kind       string
 	what       string // the source that is changed, on one line
+	same       int    // which one of those of the file that read alike, from 1; 0: there is no other
 
 	alone    edit
 	switched []edit // empty: has to be compiled alone
@@ -36,14 +37,40 @@ type edit struct {
 	replaces      bool // by before
 }
 
-// key names the mutant in the list of survivors. It does not change when
-// lines are added elsewhere.
+// key names the mutant, and no other one, in the list of survivors. It does
+// not change when lines are added elsewhere.
 func (m mutant) key() string {
-	return fmt.Sprintf("%s %s %s: %s", m.file, m.fn, m.kind, m.what)
+	return m.file + " " + m.change()
 }
 
 func (m mutant) String() string {
-	return fmt.Sprintf("%s:%d %s %s: %s", m.file, m.line, m.fn, m.kind, m.what)
+	return fmt.Sprintf("%s:%d %s", m.file, m.line, m.change())
+}
+
+func (m mutant) change() string {
+	text := fmt.Sprintf("%s %s: %s", m.fn, m.kind, m.what)
+	if m.same > 0 {
+		text += fmt.Sprintf(" (%d)", m.same)
+	}
+	return text
+}
+
+// countSame numbers the mutants of a file that read alike. The first one has a
+// number, too: what was said of the only one need not be true of either.
+func countSame(mutants []mutant) {
+	alike := map[string][]*mutant{}
+	for i := range mutants {
+		m := &mutants[i]
+		alike[m.key()] = append(alike[m.key()], m)
+	}
+	for _, list := range alike {
+		if len(list) == 1 {
+			continue
+		}
+		for i, m := range list {
+			m.same = i + 1
+		}
+	}
 }
 
 // apply returns the source with all edits. Of two that begin at one place the
@@ -123,6 +150,7 @@ func mutantsOf(root, file string, source []byte) ([]mutant, error) {
 		ast.PreorderStack(declaration, nil, f.visit)
 	}
 	slices.SortStableFunc(f.found, func(a, b mutant) int { return a.alone.from - b.alone.from })
+	countSame(f.found)
 	return f.found, nil
 }
 

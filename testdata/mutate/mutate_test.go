@@ -54,6 +54,70 @@ func TestMutantsOf(t *testing.T) {
 	}
 }
 
+func TestMutantsThatReadAlikeHaveKeysOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	const source = `package p
+
+func check(c byte) bool { return 'a' <= c|1 && c|1 <= 'f' }
+
+func other(c byte) bool { return c|1 == 2 }
+
+func named(s string) bool { return s != "" }
+`
+	mutants, err := mutantsOf("/m", "/m/p/p.go", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, m := range mutants {
+		count[m.key()]++
+	}
+	for _, key := range []string{
+		"p/p.go check arithmetic: c|1 (1)", "p/p.go check arithmetic: c|1 (2)",
+		"p/p.go other arithmetic: c|1", `p/p.go named comparison: s != ""`,
+	} {
+		if count[key] != 1 {
+			t.Errorf("%d mutants are %s, want 1", count[key], key)
+		}
+	}
+	for key, n := range count {
+		if n > 1 {
+			t.Errorf("%d mutants are %s", n, key)
+		}
+	}
+}
+
+func TestEveryEntryOfTheListNamesOneMutant(t *testing.T) {
+	t.Parallel()
+	accepted, err := readAccepted("survivors.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patterns []string
+	for _, p := range packages {
+		patterns = append(patterns, "../../"+p)
+	}
+	packs, err := list(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, p := range packs {
+		mutants, err := p.mutants()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range mutants {
+			count[m.key()]++
+		}
+	}
+	for key := range accepted {
+		if count[key] != 1 {
+			t.Errorf("%d mutants are %s", count[key], key)
+		}
+	}
+}
+
 // Alone or all at once, mutants are Go.
 func TestEditsLeaveGo(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ var neighbours = map[token.Token]neighbour{
 
 func (f *finder) binary(n *ast.BinaryExpr, parent ast.Node) {
 	other, ok := neighbours[n.Op]
-	if !ok || isText(n.X) || isText(n.Y) || (n.Op == token.EQL || n.Op == token.NEQ) && isCondition(parent) {
+	if !ok || n.Op == token.ADD && (isText(n.X) || isText(n.Y)) || (n.Op == token.EQL || n.Op == token.NEQ) && isCondition(parent) {
 		return
 	}
 	end := n.OpPos + token.Pos(len(n.Op.String()))
@@ -44,7 +44,8 @@ func (f *finder) binary(n *ast.BinaryExpr, parent ast.Node) {
 	f.truth("right", n.Pos(), n.End(), n.Y, n.Op == token.LAND)
 }
 
-// isText recognises the concatenation of strings, where it can be seen.
+// isText recognises the operands of a concatenation of strings, where it can be
+// seen.
 func isText(x ast.Expr) bool {
 	switch x := x.(type) {
 	case *ast.BasicLit:

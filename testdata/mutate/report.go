@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -42,6 +45,27 @@ func readAccepted(file string) (map[string]string, error) {
 		accepted[key] = strings.TrimSpace(reason)
 	}
 	return accepted, lines.Err()
+}
+
+// checkAccepted says which entry of the list names no mutant, or more than one,
+// of those packages. Entries of packages that are not looked at are left alone.
+func checkAccepted(accepted map[string]string, packs []*pack, mutants [][]mutant) error {
+	count := map[string]int{}
+	looked := map[string]bool{}
+	for i, p := range packs {
+		looked[p.name()] = true
+		for _, m := range mutants[i] {
+			count[m.key()]++
+		}
+	}
+	var wrong []error
+	for _, key := range slices.Sorted(maps.Keys(accepted)) {
+		file, _, _ := strings.Cut(key, " ")
+		if n := count[key]; n != 1 && looked[path.Dir(file)] {
+			wrong = append(wrong, fmt.Errorf("an entry of the list names %d mutants: %s", n, key))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // report gathers what became of the mutants.
