@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +18,13 @@ import (
 // checks are what is promised beside how faults are survived.
 var checks = []promise{
 	{"abuse", "every hostile request of the abuse tables, over HTTP/1.1, 2 and 3 and with both stores, gets the answer it must get, and the honest one after it passes",
-		[]string{"e2e.TestEveryAbuseRowIsCovered"}, ""},
+		[]string{"e2e.TestIndexOfAbuseIsTrue"}, ""},
 	{"mutations", "a check that is taken out or turned round is noticed by a test of its package; what may survive is listed, with the reason",
 		[]string{"testdata/mutate"}, ""},
 	{"fuzzing", "no parser panics, hangs or takes what it must not",
 		[]string{"testdata/fuzz-all.sh"}, ""},
 	{"memory", "a proof that is remembered takes at most 16 bytes",
-		[]string{"replay.BenchmarkGuard"}, ""},
+		[]string{"replay.BenchmarkGuard", "replay.TestMemoryFollowsUse"}, ""},
 }
 
 const figuresStart, figuresEnd = "<!-- figures -->\n", "<!-- /figures -->"
@@ -39,7 +41,7 @@ func TestREADMESaysWhatIsTested(t *testing.T) {
 		t.Fatal("the README has no place for what is tested")
 	}
 	want := figureTable(figuresIn(got), newFigures(t))
-	if got == want {
+	if got == want || t.Failed() {
 		return
 	}
 	if !*update {
@@ -47,6 +49,34 @@ func TestREADMESaysWhatIsTested(t *testing.T) {
 	}
 	if err := os.WriteFile(filepath.Join(fixture.Root(t), "README.md"), []byte(before+figuresStart+want+figuresEnd+after), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestChecksAreThere looks for what the checks name: functions of tests, and
+// programs.
+func TestChecksAreThere(t *testing.T) {
+	t.Parallel()
+	root := fixture.Root(t)
+	for _, check := range checks {
+		for _, name := range check.tests {
+			folder, function, ok := strings.Cut(name, ".")
+			if strings.Contains(name, "/") {
+				if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+					t.Errorf("%s: %v", check.id, err)
+				}
+				continue
+			}
+			files, err := filepath.Glob(filepath.Join(root, "popauth", folder, "*_test.go"))
+			if err != nil || !ok {
+				t.Fatalf("%s names %q: %v", check.id, name, err)
+			}
+			if !slices.ContainsFunc(files, func(file string) bool {
+				source, err := os.ReadFile(file)
+				return err == nil && strings.Contains(string(source), "\nfunc "+function+"(")
+			}) {
+				t.Errorf("%s: there is no %s", check.id, name)
+			}
+		}
 	}
 }
 
@@ -70,7 +100,8 @@ func figuresIn(table string) map[string]figure {
 }
 
 // newFigures reads lines of an id, a tab and what was counted; a promise may
-// have several.
+// have several. One that is tested must have some: a test that says nothing may
+// not have run.
 func newFigures(t *testing.T) map[string]figure {
 	t.Helper()
 	figures := map[string]figure{}
@@ -95,6 +126,16 @@ func newFigures(t *testing.T) map[string]figure {
 		f.date = time.Now().UTC().Format(time.DateOnly)
 		figures[id] = f
 	}
+	unknown := maps.Clone(figures)
+	for _, p := range slices.Concat(checks, promises) {
+		if _, ok := figures[p.id]; !ok && len(p.tests) > 0 {
+			t.Errorf("%s: there are no figures for %s, whose tests are %q", name, p.id, p.tests)
+		}
+		delete(unknown, p.id)
+	}
+	if len(unknown) > 0 {
+		t.Errorf("%s: there are figures of what is no promise: %v", name, unknown)
+	}
 	return figures
 }
 
@@ -106,7 +147,7 @@ func figureTable(old, fresh map[string]figure) string {
 	} else {
 		b.WriteString("| promise | tests | last figures | date |\n|---|---|---|---|\n")
 	}
-	for _, p := range append(checks, promises...) {
+	for _, p := range slices.Concat(checks, promises) {
 		if len(p.tests) == 0 {
 			continue
 		}
