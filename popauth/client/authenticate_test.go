@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popauth/caddy-popauth/popauth/jwk"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
@@ -314,7 +315,10 @@ func TestUnknownClientAndWrongSecretAreAnsweredAlike(t *testing.T) {
 // The log must tell what the answer must not.
 func TestTheCauseTellsAWrongSecretFromAnUnknownClient(t *testing.T) {
 	t.Parallel()
-	r := newRegistry(t, Config{ID: "a/b", Secrets: []string{"secret"}})
+	r := newKeyed(t,
+		Config{ID: "a/b", Secrets: []string{"secret"}},
+		Config{ID: "keys", Keys: []*jwk.Key{public(t, "p256", nil)}},
+	)
 	tests := []struct {
 		name   string
 		header http.Header
@@ -323,6 +327,7 @@ func TestTheCauseTellsAWrongSecretFromAnUnknownClient(t *testing.T) {
 		{"an unknown client", raw("hunter2", "x"), "no client of this id is registered"},
 		{"a wrong secret", raw("a/b", "hunter2"), `client "a/b" sent a wrong secret`},
 		{"a wrong secret, form-encoded", encoded("a/b", "hunter2"), `client "a/b" sent a wrong secret`},
+		{"a secret of a client that has none", raw("keys", "hunter2"), `client "keys" has keys and no secret, but sent one`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
