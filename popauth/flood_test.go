@@ -75,8 +75,9 @@ func TestFloodOfNoncesLeavesNothing(t *testing.T) {
 // F15: TestFloodOfStrangersWritesNothing has strangers come with client ids,
 // addresses, keys and tokens of which none comes twice. All are refused before
 // their keys are looked at, the store is not written to, and what stays of them
-// is bounded. (That each map has a bound is for TestCacheIsBounded,
-// TestMemoryOfTheLimiterIsBounded and TestMirrorHoldsABoundedNumber.)
+// is bounded. (What fills a map to its bound is in TestCacheIsBounded and
+// TestMemoryOfTheLimiterIsBounded. The mirror of revocations has no bound but that
+// they expire, see TestMirrorHoldsABoundedNumber; no stranger gets there.)
 func TestFloodOfStrangersWritesNothing(t *testing.T) {
 	const most = 6 << 20 // 10,000 counts of failures, and a little
 	strangers := fixture.Scale(2000, 200_000)

@@ -5,6 +5,8 @@ package e2e
 import (
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,20 +17,28 @@ import (
 )
 
 // limited is stateGlobals with a limit to the size of the store, of which each
-// opaque token takes a page, so that it is filled by some hundred.
+// opaque token takes a page, so that it is filled by some hundred, and with a
+// client that authenticates by assertions.
 func limited(size string) string {
 	return strings.NewReplacer(
 		"store file $DIR/store.db", "store file $DIR/store.db {\n\t\t\tmax_size "+size+"\n\t\t}",
 		"access_token opaque", "access_token opaque\n\t\t\taudience https://auth.localhost:$HTTPS https://"+strings.Repeat("a", 3000),
+		"client inspector", "client signer {\n\t\t\tjwks_file $DIR/signer.jwks\n\t\t}\n\t\tclient inspector",
 	).Replace(stateGlobals)
 }
 
 // F03: TestFullStore fills the store with opaque tokens. Then there are no more of
-// them, and all else goes on.
+// them and nobody authenticates by an assertion, and all else goes on.
 func TestFullStore(t *testing.T) {
 	t.Parallel()
 	covers(t, "T35")
-	s := start(t, limited("4MiB"), stateSites)
+	s := prepare(t, limited("4MiB"), stateSites)
+	signer := fixture.Load(t, "ed25519")
+	if err := os.WriteFile(filepath.Join(s.dir, "signer.jwks"), []byte(`{"keys":[`+string(signer.JSON(t))+`]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t)
+	nextSecond(t) // the store is younger than no assertion from now on
 	since := len(s.log(t))
 	var mu sync.Mutex
 	var tokens []string
@@ -67,6 +77,9 @@ func TestFullStore(t *testing.T) {
 	if log := string(s.log(t)[refused:]); !strings.Contains(log, "max_size") {
 		t.Errorf("the log does not name the option to change: %s", log)
 	}
+	refused = len(s.log(t))
+	got = s.asserted(t, c, s.assertion(t, signer, nil, nil))
+	s.refusedEndpoint(t, got, refused, want{503, "temporarily_unavailable", oauth.StoreUnavailable, false, "Retry-After"})
 	hand := s.dealFor(t, c, jwtClient)
 	if got := do(t, c, hand.with(hand.proof(hand.key, nil))); got.status != http.StatusOK {
 		t.Errorf("a request with a JWT: got %d %s, want 200", got.status, got.body)
@@ -92,9 +105,13 @@ func TestFullStore(t *testing.T) {
 	// more room, without a restart
 	s.load(t, limited("64MiB"), stateSites)
 	s.tokenOf(t, c, fixture.Load(t, "p256"), opaqueClient)
+	if got := s.asserted(t, c, s.assertion(t, signer, nil, nil)); got.status != http.StatusOK {
+		t.Errorf("an assertion, with room again: got %d %s, want 200", got.status, got.body)
+	}
 	if got := s.said(t, since, "the store has room again"); len(got) != 1 || got[0]["level"] != "info" {
 		t.Errorf("the log says %v, want once that there is room again", got)
 	}
+	fixture.Figure(t, "F03", "max_size=4MiB opaque_tokens=%d revoked_when_full=%d", len(tokens), len(revoke))
 }
 
 // errFull is what a visitor is told by a full store.

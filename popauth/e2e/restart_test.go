@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/oauth"
 )
 
@@ -107,6 +108,7 @@ func TestRestoredBackupEndsAllTokens(t *testing.T) {
 	}
 	s.honest(t, c, hands["JWT"].key)
 	s.honest(t, c, hands["JWT"].key)
+	fixture.Figure(t, "F22", "copies=1 revoked_tokens=%d passed=0", len(hands))
 }
 
 // nextSecond waits until a store that is made now is younger than all tokens

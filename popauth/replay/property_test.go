@@ -24,7 +24,7 @@ import (
 // one's seed: with a failure's seed and POPAUTH_HISTORIES=1 it comes again.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	n, first := number(t, "POPAUTH_HISTORIES", fixture.Scale(2000, 100_000)), number(t, "POPAUTH_SEED", 0)
+	n, first := number(t, "POPAUTH_HISTORIES", fixture.Scale(2000, 30_000)), number(t, "POPAUTH_SEED", 0)
 	const workers = 4
 	accepted := make([]int, workers)
 	t.Run("all", func(t *testing.T) {

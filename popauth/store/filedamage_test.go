@@ -185,7 +185,7 @@ func TestFileRefusesToForgetWhatDamageHasTaken(t *testing.T) {
 func TestFileWithAFlippedBit(t *testing.T) {
 	t.Parallel()
 	const records = 20
-	flips := fixture.Scale(60, 10_000/3)
+	flips := fixture.Scale(60, 10_000/3+1)
 	if testing.Short() {
 		flips = 15
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/popauth/caddy-popauth/popauth/fixture"
 	"github.com/popauth/caddy-popauth/popauth/store"
 )
 
@@ -108,7 +109,15 @@ func TestFullDisk(t *testing.T) {
 		fullDisk(t, directory)
 		return
 	}
+	if _, err := exec.LookPath("unshare"); err != nil {
+		const missing = "this test needs the program unshare: install util-linux"
+		if os.Getenv("POPAUTH_REQUIRE_ALL") != "" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
 	if out, err := exec.Command("unshare", "-rm", "true").CombinedOutput(); err != nil {
+		fixture.Figure(t, "F03", "disk=none, as user namespaces are refused")
 		// what can be shown without is in TestFileWithoutRoomOnItsDiskIsFull
 		t.Skipf("a disk can't be mounted here, allow user namespaces or run this as root: unshare: %v %s", err, out)
 	}
@@ -167,7 +176,7 @@ func fullDisk(t *testing.T, directory string) {
 		t.Error("there was room for no token when the disk had some again")
 	}
 	wantSaid(t, p, saidRoom, saidFull)
-	t.Logf("%d tokens of 400 bytes on a disk of 4 MiB, then %d more on 8 MiB", tokens, more)
+	fixture.Figure(t, "F03", "disk=tmpfs of 4 MiB tokens=%d revoked_when_full=1010, then of 8 MiB more_tokens=%d", tokens, more)
 }
 
 // fillDisk takes all that a disk has left.

@@ -279,7 +279,8 @@ func TestMirrorReadsAgainWhenTheClockWasSetBack(t *testing.T) {
 	wantRevoked(t, m, k, true)
 }
 
-// F15: TestMirrorHoldsABoundedNumber revokes more than is mirrored.
+// F15: TestMirrorHoldsABoundedNumber revokes at a steady rate, which bounds what is
+// held, as revocations that have expired are let go.
 func TestMirrorHoldsABoundedNumber(t *testing.T) {
 	t.Parallel()
 	m, _, c := newHooked()
