@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ const assertionGlobals = `
 	popauth {
 		issuer https://auth.localhost:$HTTPS
 		audience https://api.example.com
-		store file $DIR/store.db
+		store $STORE
 		client reports reports-secret
 		client sealed sealed-secret {
 			access_token opaque
@@ -39,9 +40,9 @@ const assertionGlobals = `
 
 // startAsserted runs a server with the client signer, whose keys are those of
 // the fixtures ed25519 and p384.
-func startAsserted(t *testing.T) *server {
+func startAsserted(t *testing.T, store string) *server {
 	t.Helper()
-	s := prepare(t, assertionGlobals, abuseSitesOfOne)
+	s := prepare(t, strings.ReplaceAll(assertionGlobals, "$STORE", store), abuseSitesOfOne)
 	set := `{"keys":[` + string(fixture.Load(t, "ed25519").JSON(t)) + `,` + string(fixture.Load(t, "p384").JSON(t)) + `]}`
 	if err := os.WriteFile(filepath.Join(s.dir, "signer.jwks"), []byte(set), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,13 +89,12 @@ func (s *server) asserted(t *testing.T, c *http.Client, assertion string, fields
 
 func TestAssertionsAreRefusedAsAbuse(t *testing.T) {
 	t.Parallel()
-	s := startAsserted(t)
 	key, thief := fixture.Load(t, "ed25519"), fixture.Load(t, "p256-thief")
 	wrong := want{400, "invalid_client", oauth.ClientUnauthenticated, false, ""}
 	exp := func(ahead int64) map[string]any { return map[string]any{"exp": time.Now().Unix() + ahead} }
-	issuer := s.site("auth", "")
-	for _, protocol := range protocols {
-		c := s.client(t, protocol)
+	for _, w := range worldsOf(t, startAsserted) {
+		s, c := w.server, w.client(t, w.protocol)
+		issuer := s.site("auth", "")
 		for _, abuse := range []struct {
 			name           string
 			key            fixture.Key
@@ -123,7 +123,7 @@ func TestAssertionsAreRefusedAsAbuse(t *testing.T) {
 			{"T31 unknown kid", key, map[string]any{"kid": marker}, nil, nil, wrong},
 			{"T08 Basic besides", key, nil, nil, []string{"Authorization", basic("reports", "reports-secret")}, invalidRequest(oauth.ClientAuthRepeated)},
 		} {
-			t.Run(protocol+" "+abuse.name, func(t *testing.T) {
+			t.Run(w.name+" "+abuse.name, func(t *testing.T) {
 				sent := s.assertion(t, abuse.key, abuse.header, abuse.claims)
 				since := len(s.log(t))
 				s.refusedEndpoint(t, s.asserted(t, c, sent, append(abuse.fields, planted...)...), since, abuse.want)
@@ -139,55 +139,67 @@ func TestAssertionsAreRefusedAsAbuse(t *testing.T) {
 // T32: whatever happens to the server, an assertion serves once.
 func TestAssertionServesOnceAcrossRestarts(t *testing.T) {
 	t.Parallel()
-	s := startAsserted(t)
-	key := fixture.Load(t, "p384")
-	replayed := want{400, "invalid_client", oauth.AssertionReplayed, false, ""}
-	sent := s.assertion(t, key, nil, nil)
-	if got := s.asserted(t, s.client(t, "HTTP/2.0"), sent); got.status != http.StatusOK {
-		t.Fatalf("got %d %s, want 200", got.status, got.body)
+	for name, store := range stores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startAsserted(t, store)
+			key := fixture.Load(t, "p384")
+			sent := map[string]string{}
+			for _, protocol := range protocols {
+				sent[protocol] = s.assertion(t, key, nil, nil)
+				if got := s.asserted(t, s.client(t, protocol), sent[protocol]); got.status != http.StatusOK {
+					t.Fatalf("got %d %s, want 200", got.status, got.body)
+				}
+			}
+			replayed := want{400, "invalid_client", oauth.AssertionReplayed, false, ""}
+			// with the store goes what is known of the assertion
+			unknown := want{503, "temporarily_unavailable", oauth.AssertionBeforeStore, false, "Retry-After"}
+			afterwards := replayed
+			if name == "memory" {
+				afterwards = unknown
+			}
+			for _, again := range []struct {
+				name   string
+				happen func()
+				want   want
+			}{
+				{"at once", func() {}, replayed},
+				{"after a reload", func() {
+					s.load(t, strings.ReplaceAll(assertionGlobals, "$STORE", store), strings.Replace(abuseSitesOfOne, "hello", "hi", 1))
+				}, replayed},
+				{"after a restart", func() { s.stop(); nextSecond(t); s.run(t) }, afterwards},
+				{"after a crash", func() { s.kill(); nextSecond(t); s.run(t) }, afterwards},
+				{"after the loss of the store", func() { s.stop(); _ = os.Remove(filepath.Join(s.dir, "store.db")); nextSecond(t); s.run(t) }, unknown},
+			} {
+				again.happen()
+				nextSecond(t) // a store that is new is younger than no assertion from now on
+				for _, protocol := range protocols {
+					t.Run(protocol+" T32 "+again.name, func(t *testing.T) {
+						c, since := s.client(t, protocol), len(s.log(t))
+						s.refusedEndpoint(t, s.asserted(t, c, sent[protocol]), since, again.want)
+						if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {
+							t.Errorf("an honest request: got %d %s, want 200", got.status, got.body)
+						}
+					})
+				}
+			}
+			s.assertSilent(t, slices.Collect(maps.Values(sent))...)
+		})
 	}
-	for _, again := range []struct {
-		name   string
-		happen func()
-	}{
-		{"T32 at once", func() {}},
-		{"T32 after a restart", func() { s.stop(); s.run(t) }},
-		{"T32 after a crash", func() { s.kill(); s.run(t) }},
-	} {
-		again.happen()
-		c := s.client(t, "HTTP/1.1")
-		since := len(s.log(t))
-		t.Run(again.name, func(t *testing.T) { s.refusedEndpoint(t, s.asserted(t, c, sent), since, replayed) })
-		if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {
-			t.Errorf("%s, an honest request: got %d %s, want 200", again.name, got.status, got.body)
-		}
-	}
-
-	// with the store goes what is known of the assertion
-	s.stop()
-	if err := os.Remove(filepath.Join(s.dir, "store.db")); err != nil {
-		t.Fatal(err)
-	}
-	nextSecond(t)
-	s.run(t)
-	c := s.client(t, "HTTP/1.1")
-	since := len(s.log(t))
-	unknown := want{503, "temporarily_unavailable", oauth.AssertionBeforeStore, false, "Retry-After"}
-	t.Run("T32 after the loss of the store", func(t *testing.T) { s.refusedEndpoint(t, s.asserted(t, c, sent), since, unknown) })
-	nextSecond(t)
-	if got := s.asserted(t, c, s.assertion(t, key, nil, nil)); got.status != http.StatusOK {
-		t.Errorf("an honest request: got %d %s, want 200", got.status, got.body)
-	}
-	s.assertSilent(t, sent)
 }
 
 // T07: the eleventh failure is told nothing, the right secret always passes, and
 // a reload forgets nothing.
 func TestFailuresAreLimited(t *testing.T) {
 	t.Parallel()
-	covers(t, "T07")
-	s := startAsserted(t)
-	c := s.client(t, "HTTP/2.0")
+	for _, w := range worldsOf(t, startAsserted) {
+		t.Run(w.name+" T07", func(t *testing.T) { w.limitsFailures(t) })
+	}
+}
+
+func (w world) limitsFailures(t *testing.T) {
+	t.Helper()
+	s, c := w.server, w.client(t, w.protocol)
 	form := url.Values{"grant_type": {"client_credentials"}, "cnf_key": {cnfKey(t, fixture.Load(t, "p256"))}}
 	ask := func(address, secret string) answer {
 		return s.post(t, c, "/oauth2/token", form, "Authorization", basic("reports", secret), "X-Forwarded-For", address)
@@ -214,7 +226,7 @@ func TestFailuresAreLimited(t *testing.T) {
 	if got := ask(newAddress(), "wrong"); got.status != http.StatusUnauthorized {
 		t.Errorf("from another address: got %d %s, want 401", got.status, got.body)
 	}
-	s.load(t, assertionGlobals, strings.Replace(abuseSitesOfOne, "hello", "hi", 1))
+	s.load(t, strings.ReplaceAll(assertionGlobals, "$STORE", stores[w.store]), strings.Replace(abuseSitesOfOne, "hello", w.protocol, 1))
 	again := 0
 	for range 9 {
 		if ask(here, "wrong").status == http.StatusTooManyRequests {

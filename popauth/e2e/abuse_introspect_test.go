@@ -70,7 +70,7 @@ func TestIntrospectionTellsNothingOfTokensThatAreNotActive(t *testing.T) {
 			{"I03 a proof", "inspector", h.proof(h.key, nil)},
 		} {
 			t.Run(w.name+" "+inactive.name, func(t *testing.T) {
-				covers(t)
+				checked(t, w.protocol)
 				since := len(s.log(t))
 				got := s.post(t, h.c, "/oauth2/introspect", url.Values{"token": {inactive.token}},
 					"Authorization", basic(inactive.client, inactive.client+"-secret"))
@@ -94,6 +94,7 @@ func TestPublishedDocuments(t *testing.T) {
 	s := startAbused(t)
 	for _, protocol := range protocols {
 		c := s.client(t, protocol)
+		checked(t, protocol)
 		got := do(t, c, newRequest(t, http.MethodGet, s.site("auth", "/oauth2/jwks"), ""))
 		if cc := got.header.Get("Cache-Control"); got.status != http.StatusOK || cc != "public, max-age=300" {
 			t.Errorf("J01: got %d and Cache-Control %q, want 200 and max-age=300", got.status, cc)

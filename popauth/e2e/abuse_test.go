@@ -145,7 +145,7 @@ api.localhost {
 // default.
 func startAbused(t *testing.T) *server {
 	t.Helper()
-	return startAbusedOn(t, "file $DIR/store.db")
+	return startAbusedOn(t, stores["file"])
 }
 
 func startAbusedOn(t *testing.T, store string) *server {
@@ -166,21 +166,30 @@ func startAbusedOn(t *testing.T, store string) *server {
 type world struct {
 	*server
 	name, protocol string
-	memory         bool // is the store
+	store          string // its name in stores
 }
 
+// stores are what the tables are run on that have to do with tokens.
+var stores = map[string]string{"file": "file $DIR/store.db", "memory": "memory"}
+
 // worlds are those in which tables are run that have to do with tokens: each
-// version of HTTP with a file as the store, and one of them with the memory. A
-// store does not know which version a request came by. Where the store is not
-// asked, as for a proof or a cnf_key, there is one server for all versions.
+// version of HTTP with each store. Where the store is not asked, as for a proof
+// or a cnf_key, there is one server for all versions.
 func worlds(t *testing.T) []world {
 	t.Helper()
+	return worldsOf(t, startAbusedOn)
+}
+
+func worldsOf(t *testing.T, start func(t *testing.T, store string) *server) []world {
+	t.Helper()
 	var all []world
-	s := startAbused(t)
-	for _, protocol := range protocols {
-		all = append(all, world{s, protocol + " file", protocol, false})
+	for name, store := range stores {
+		s := start(t, store)
+		for _, protocol := range protocols {
+			all = append(all, world{s, protocol + " " + name, protocol, name})
+		}
 	}
-	return append(all, world{startAbusedOn(t, "memory"), "HTTP/2.0 memory", "HTTP/2.0", true})
+	return all
 }
 
 // want is what a refused request must get.
@@ -237,7 +246,7 @@ func (s *server) refusedEndpoint(t *testing.T, got answer, since int, w want) {
 // refused checks what all refusals have in common.
 func (s *server) refused(t *testing.T, got answer, since int, w want) {
 	t.Helper()
-	covers(t)
+	checked(t, got.proto)
 	s.tells(t, got, since)
 	if got.status != w.status {
 		t.Fatalf("got status %d %s %v, want %d", got.status, got.body, got.header["Www-Authenticate"], w.status)

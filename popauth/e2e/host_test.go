@@ -234,6 +234,7 @@ func TestAbsoluteFormNamesTheSite(t *testing.T) {
 	if got, err := s.speakText(t, request(s.site("api", "/reports"), "evil.localhost")); got.status != http.StatusOK {
 		t.Errorf("a foreign Host field: got %d, %v, want 200", got.status, err)
 	}
+	checked(t, "HTTP/1.1")
 	// the API would answer with 401
 	if got, err := s.speakText(t, request(s.site("auth", "/oauth2/token"), fmt.Sprintf("api.localhost:%d", s.https))); got.status != http.StatusMethodNotAllowed {
 		t.Errorf("a foreign target: got %d, %v, want the 405 of the token endpoint", got.status, err)

@@ -170,10 +170,16 @@ func TestSpoofedFieldsChangeNothing(t *testing.T) {
 	key := fixture.Load(t, "p256")
 	token := p.back.token(t, p.back.client(t, "HTTP/2.0"), key)
 	direct := fmt.Sprintf("http://plain.localhost:%d/x", p.wary)
-	for _, target := range []string{p.front.site("plain", "/x"), p.front.site("public", "/x"), direct} {
+	for _, way := range [][2]string{
+		{"HTTP/1.1", direct},
+		{"HTTP/1.1", p.front.site("plain", "/x")}, {"HTTP/1.1", p.front.site("public", "/x")},
+		{"HTTP/2.0", p.front.site("plain", "/x")}, {"HTTP/2.0", p.front.site("public", "/x")},
+		{"HTTP/3.0", p.front.site("plain", "/x")}, {"HTTP/3.0", p.front.site("public", "/x")},
+	} {
+		protocol, target := way[0], way[1]
 		for name, fields := range spoofs {
-			t.Run(target+" "+name, func(t *testing.T) {
-				c := p.front.client(t, "HTTP/1.1")
+			t.Run(protocol+" "+target+" "+name, func(t *testing.T) {
+				c := p.front.client(t, protocol)
 				nonce := p.back.challenge(t, c, target, token)
 				send := func(htu string) answer {
 					proof := key.Proof(t, fixture.Proof{Method: "GET", URL: htu, Token: token, Nonce: nonce})

@@ -103,7 +103,7 @@ func TestAssertionsInARaceAreAcceptedOnce(t *testing.T) {
 	t.Parallel()
 	const times, volley = 8, 20
 	volleys := fixture.Scale(1, 2000/volley)
-	s := startAsserted(t)
+	s := startAsserted(t, stores["file"])
 	key := fixture.Load(t, "ed25519")
 	cnf := cnfKey(t, fixture.Load(t, "p256"))
 	for range volleys {

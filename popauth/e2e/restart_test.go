@@ -23,7 +23,7 @@ func TestRestartRefusesOldProofs(t *testing.T) {
 	s := start(t, stateGlobals, stateSites)
 	var hands []*hand
 	var used, unused []string
-	for _, client := range []string{jwtClient, opaqueClient} {
+	for _, client := range []string{jwtClient, opaqueClient, jwtClient} {
 		h := s.dealFor(t, s.client(t, "HTTP/2.0"), client)
 		used, unused = append(used, h.proof(h.key, nil)), append(unused, h.proof(h.key, nil))
 		if got := do(t, h.c, h.with(used[len(hands)])); got.status != http.StatusOK {

@@ -149,6 +149,7 @@ func (v *visitor) challenged(r *http.Request, code string) error {
 	if got.status != http.StatusUnauthorized || !strings.Contains(got.header.Get("WWW-Authenticate"), `error="`+code+`"`) {
 		return &unexpected{r, got}
 	}
+	checked(v.t, got.proto)
 	return nil
 }
 
