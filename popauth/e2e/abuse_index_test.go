@@ -87,7 +87,6 @@ var only = map[string]struct {
 	why       string
 }{
 	"T35": {protocols[1:2], "a store does not know which version a request came by, and takes long to fill"},
-	"R30": {protocols[2:], "Caddy takes early data over QUIC alone; what a proxy says of it is in T36 and R24"},
 }
 
 // covered counts the answers that were checked, by row and version of HTTP.
