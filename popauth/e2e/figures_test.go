@@ -139,7 +139,7 @@ func newFigures(t *testing.T) map[string]figure {
 	return figures
 }
 
-// figureTable prints the promises that are tested.
+// figureTable prints the promises that are tested, and what of them is not.
 func figureTable(old, fresh map[string]figure) string {
 	var b strings.Builder
 	if len(old)+len(fresh) == 0 {
@@ -167,6 +167,13 @@ func figureTable(old, fresh map[string]figure) string {
 			f = figure{"–", "–"}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", p.what, strings.Join(tests, ", "), f.counts, f.date)
+	}
+	b.WriteString("\nNot tested:\n\n")
+	for _, p := range promises {
+		if p.untested != "" {
+			what, _, _ := strings.Cut(p.what, ":")
+			fmt.Fprintf(&b, "- %s: %s\n", what, p.untested)
+		}
 	}
 	return b.String()
 }
