@@ -26,7 +26,7 @@ import (
 func (s *site) withRoutes(t *testing.T, server string) *App {
 	t.Helper()
 	ctx, err := provision(s.storage, caddy.ModuleMap{
-		"popauth": json.RawMessage(`{"issuers":{"default":{"url":"` + issuerURL + `","store":{"backend":"memory"},"signing":{"keys":[` + quoted(privateKey(t, "p384")) + `]}}}}`),
+		"popauth": json.RawMessage(`{"issuers":{"default":{"url":"` + issuerURL + `","store":` + string(s.backend.raw) + `,"signing":{"keys":[` + quoted(privateKey(t, "p384")) + `]}}}}`),
 		"http":    json.RawMessage(`{"servers":{"edge":{"listen":["127.0.0.1:0"],` + server + `}}}`),
 	})
 	if err != nil {
