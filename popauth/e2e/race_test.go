@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,8 +19,8 @@ const workers = 64
 
 // volley sends requests in random order, each of them so many times, over all
 // versions of HTTP. It returns how many times each was answered with 200, and
-// holds all other answers to a status.
-func (s *server) volley(t *testing.T, requests []*http.Request, times, refused int) (accepted []int32) {
+// holds all other answers to some statuses.
+func (s *server) volley(t *testing.T, requests []*http.Request, times int, refused ...int) (accepted []int32) {
 	t.Helper()
 	counts := make([]atomic.Int32, len(requests))
 	shots := make(chan int, times*len(requests))
@@ -43,7 +44,7 @@ func (s *server) volley(t *testing.T, requests []*http.Request, times, refused i
 					return
 				case got.status == http.StatusOK:
 					counts[i].Add(1)
-				case got.status != refused:
+				case !slices.Contains(refused, got.status):
 					t.Errorf("over %s: got %d %s, want 200 or %d", got.proto, got.status, got.body, refused)
 				}
 			}
@@ -118,7 +119,9 @@ func TestAssertionsInARaceAreAcceptedOnce(t *testing.T) {
 				// few failures from each address, so that none is answered as one too many
 				"Content-Type", "application/x-www-form-urlencoded", "X-Forwarded-For", newAddress()))
 		}
-		onlyOnce(t, "an assertion", s.volley(t, requests, times, http.StatusBadRequest))
+		// 429: on a fast machine these are more failures than all clients together
+		// may have, which keeps no assertion from being taken once
+		onlyOnce(t, "an assertion", s.volley(t, requests, times, http.StatusBadRequest, http.StatusTooManyRequests))
 		if t.Failed() {
 			return
 		}
