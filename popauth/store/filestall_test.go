@@ -70,7 +70,9 @@ func TestOneAtATimeTriesADiskThatHangs(t *testing.T) {
 	c := newClock()
 	p := newPlace(t, c)
 	f := p.open(t)
-	for round := range 20 {
+	var said []string
+	// on a busy machine the watch may be later than the disk, in many rounds
+	for round := 0; round < 20 || len(said) == 0; round++ {
 		f.SetPatience(time.Microsecond)
 		var wg sync.WaitGroup
 		for n := range 10 {
@@ -85,8 +87,9 @@ func TestOneAtATimeTriesADiskThatHangs(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		said = append(said, p.said()...)
 	}
-	if said := p.said(); len(said) == 0 || !strings.Contains(said[0], "takes too long") {
+	if !strings.Contains(said[0], "takes too long") {
 		t.Errorf("an operator was told %q", said)
 	}
 }
