@@ -182,11 +182,12 @@ func (l *ledger) atMost(owner uint64) int {
 func (l *ledger) expire(now second) {
 	for c := range l.queue {
 		q := &l.queue[c]
-		for len(*q) > 0 && (*q)[0].until <= now {
-			if len(*q) == 1 {
+		gone := 0
+		for ; gone < len(*q) && (*q)[gone].until <= now; gone++ {
+			if gone == len(*q)-1 {
 				l.closeLast(class(c))
 			}
-			s := (*q)[0]
+			s := (*q)[gone]
 			l.live -= s.entries
 			l.slack -= s.slack
 			for _, key := range s.counts {
@@ -194,7 +195,7 @@ func (l *ledger) expire(now second) {
 					delete(l.held, key.owner)
 				}
 			}
-			*q = slices.Delete(*q, 0, 1)
 		}
+		*q = slices.Delete(*q, 0, gone)
 	}
 }
