@@ -73,6 +73,10 @@ for folder in "${folders[@]}"; do
 done
 
 echo "== $count targets (${SECONDS}s)"
+if ((count == 0)); then
+	echo "nothing was fuzzed" >&2
+	exit 1
+fi
 if ((${#failed[@]})); then
 	printf 'failed: %s\n' "${failed[@]}"
 	exit 1

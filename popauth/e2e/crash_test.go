@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -116,18 +114,12 @@ func (s *server) underLoad(t *testing.T, enough int, away func()) *ledger {
 }
 
 // F01: TestKilledServerKeepsWhatItAnswered kills the server while 64 clients
-// get and revoke tokens, as often as POPAUTH_CRASH_ROUNDS says. What was
-// answered with 200 must hold afterwards.
+// get and revoke tokens, again and again. What was answered with 200 must hold
+// afterwards.
 func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	t.Parallel()
 	const answers = 300
 	rounds := fixture.Scale(4, 200)
-	if text := os.Getenv("POPAUTH_CRASH_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil || rounds < 1 {
-			t.Fatalf("POPAUTH_CRASH_ROUNDS is %q, want a positive number", text)
-		}
-	}
 	s := start(t, stateGlobals, stateSites)
 	var all []*ledger
 	total, slowest := 0, time.Duration(0)

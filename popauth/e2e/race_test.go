@@ -107,6 +107,12 @@ func TestAssertionsInARaceAreAcceptedOnce(t *testing.T) {
 	s := startAsserted(t, stores["file"])
 	key := fixture.Load(t, "ed25519")
 	cnf := cnfKey(t, fixture.Load(t, "p256"))
+	refused := []int{http.StatusBadRequest}
+	if volleys > 1 {
+		// on a fast machine these are more failures than all clients together may
+		// have, which keeps no assertion from being taken once
+		refused = append(refused, http.StatusTooManyRequests)
+	}
 	for range volleys {
 		var requests []*http.Request
 		for range volley {
@@ -119,9 +125,7 @@ func TestAssertionsInARaceAreAcceptedOnce(t *testing.T) {
 				// few failures from each address, so that none is answered as one too many
 				"Content-Type", "application/x-www-form-urlencoded", "X-Forwarded-For", newAddress()))
 		}
-		// 429: on a fast machine these are more failures than all clients together
-		// may have, which keeps no assertion from being taken once
-		onlyOnce(t, "an assertion", s.volley(t, requests, times, http.StatusBadRequest, http.StatusTooManyRequests))
+		onlyOnce(t, "an assertion", s.volley(t, requests, times, refused...))
 		if t.Failed() {
 			return
 		}

@@ -18,8 +18,9 @@ import (
 )
 
 // F13: TestFloodOfProofsForgetsNone has valid clients send more proofs than are
-// remembered, and one of them as many as the others together. Those over the limit are refused, with a status that says to come
-// back, and of those that were accepted not one passes again.
+// remembered, and one of them as many as the others together. Those over the
+// limit are refused, with a status that says to come back, and of those that
+// were accepted not one passes again.
 func TestFloodOfProofsForgetsNone(t *testing.T) {
 	t.Parallel()
 	const clients = 8
