@@ -111,7 +111,9 @@ func TestCachedVerdictIsTheUncachedOne(t *testing.T) {
 		}
 		verdicts[reason(refusal)]++
 	}
-	if len(verdicts) < 5 || verdicts[""] < triples/10 {
+	// about a tenth are good: how many of the changed tokens are, is up to the
+	// random signatures
+	if len(verdicts) < 5 || verdicts[""] < triples/20 {
 		t.Errorf("got verdicts %v, want more of a mixture", verdicts)
 	}
 	fixture.Figure(t, "F19", "questions=%d different=0 verdicts=%d", triples, len(verdicts))
