@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,12 +80,46 @@ func (s *server) reload(t *testing.T) answer {
 	return s.admin(t, http.MethodPost, "/load", s.read(t, "Caddyfile"), "Content-Type", "text/caddyfile")
 }
 
-// load writes and loads a Caddyfile, which must be taken.
+// load writes and loads a Caddyfile, which must be taken. The config before
+// takes no TCP connections any more when it returns: Caddy says that it has
+// loaded a moment earlier, and until then both configs listen.
 func (s *server) load(t *testing.T, globals, sites string) {
 	t.Helper()
+	before := s.read(t, "Caddyfile")
+	ended := s.idle(t)
 	s.write(t, globals, sites)
 	if got := s.reload(t); got.status != http.StatusOK {
 		t.Fatalf("reload: got %d %s, want 200", got.status, got.body)
+	}
+	if s.read(t, "Caddyfile") != before { // else Caddy keeps the config
+		ended()
+	}
+}
+
+// idle opens a connection and leaves it idle. The function that it returns waits
+// for the server to end it, as one that shuts down does once it has closed its
+// listeners.
+func (s *server) idle(t *testing.T) (ended func()) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.address(), &tls.Config{RootCAs: s.roots(t), ServerName: "auth.localhost", NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	in := bufio.NewReader(conn)
+	r := newRequest(t, http.MethodHead, s.site("auth", "/nothing"), "")
+	if err := r.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := http.ReadResponse(in, r); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		_ = conn.SetReadDeadline(time.Now().Add(startup))
+		if _, err := in.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("an idle connection is not ended by a reload: %v", err)
+		}
 	}
 }
 

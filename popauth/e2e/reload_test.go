@@ -170,7 +170,8 @@ func (s *server) reloadBetween(t *testing.T, protocol string, n int) {
 		if got.body == want {
 			break
 		}
-		// the old config took the connection in the instant before it went
+		// the old config answers on the connection it has, or took one by QUIC
+		// in the instant before it went
 		v.c.CloseIdleConnections()
 	}
 	if err := v.challenged(used, "invalid_dpop_proof"); err != nil {

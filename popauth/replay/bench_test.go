@@ -49,13 +49,14 @@ func BenchmarkNonce(b *testing.B) {
 // BenchmarkGuard compares the guard with the maps that one would write
 // instead, under a steady load: every check is of a fresh proof, and one proof
 // expires meanwhile. The last of them is no store: it reads two words at a time
-// from as much memory as the guard has, which is what the guard waits for. 10 million live ones take some GB and minutes, so that
-// size must be asked for: POPAUTH_BENCH_LIVE=10000000.
+// from as much memory as the guard has, which is what the guard waits for. 10
+// million live ones take some GB and minutes, so that size must be asked for:
+// POPAUTH_BENCH_LIVE=10000000.
 //
 // B/live is what the heap grew by per live entry, once it was filled and after
 // as many checks again, 16 at most for the guard; ns/op is without the hashes of
-// proof, key and nonce, and without the lock; gc-ms is the CPU time of one garbage collection with
-// the store in memory.
+// proof, key and nonce, and without the lock; gc-ms is the CPU time of one
+// garbage collection with the store in memory.
 func BenchmarkGuard(b *testing.B) {
 	sizes := []int{1_000_000}
 	if more, err := strconv.Atoi(os.Getenv("POPAUTH_BENCH_LIVE")); err == nil && more > 0 {
