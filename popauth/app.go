@@ -147,7 +147,7 @@ func (a *App) Start() error {
 		resize(m.Store, a.backends[key])
 	}
 	for id, iss := range a.Issuers {
-		if err := iss.store.moveIn(a.ctx); err != nil {
+		if err := iss.store.start(a.ctx); err != nil {
 			return fmt.Errorf("issuer %q: %w", id, err)
 		}
 	}
@@ -167,6 +167,11 @@ func (a *App) Stop() error { return nil }
 // failed before it took a reference must not drop the running one's memory,
 // or every proof used so far could be used again.
 func (a *App) Cleanup() error {
+	for _, iss := range a.Issuers {
+		if iss != nil && iss.store != nil {
+			iss.store.leave()
+		}
+	}
 	var failures []error
 	for key, h := range a.stores {
 		failures = append(failures, releaseStore(key, h, a.host))

@@ -46,7 +46,7 @@ func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	i.store = newTenancy(h, i.url)
+	i.store = newTenancy(h, a.host.storage, i.url)
 	if err := i.checkAccessToken(); err != nil {
 		return err
 	}

@@ -69,6 +69,9 @@ func (s *storage) called() error {
 	return nil
 }
 
+// String tells it from the storages of other tests.
+func (s *storage) String() string { return string(s.raw) }
+
 func (s *storage) Lock(ctx context.Context, name string) error {
 	if err := s.called(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/popauth/caddy-popauth/popauth/accesstoken"
@@ -27,12 +28,22 @@ import (
 type tenancy struct {
 	*handle
 	prefix string // of the issuer in Caddy's storage
+	config uint64 // a newer config has a higher number
 
-	turn     chan struct{} // of capacity 1, full while one moves in; guards:
-	failure  error         // of the last attempt
+	key       residenceKey
+	residence *residence
+	left      bool // guarded by the residence
+
+	failure  error         // of the last attempt; guarded by the turn of the residence
 	failedAt time.Duration // on the monotonic clock
 
-	since atomic.Pointer[time.Time] // nil: not moved in yet
+	lodging atomic.Pointer[lodging] // nil: not moved in yet
+}
+
+// lodging is what a tenancy knows of the time before it has moved in.
+type lodging struct {
+	stay  *stay // good until the residence has another one
+	since time.Time
 }
 
 // tenant is what Caddy's storage says of an issuer on this node.
@@ -45,40 +56,71 @@ type tenant struct {
 }
 
 // newTenancy moves nobody in: that is left to the start of the config, or to
-// the first need.
-func newTenancy(h *handle, issuerURL string) *tenancy {
-	return &tenancy{handle: h, prefix: storagePrefix(issuerURL), turn: make(chan struct{}, 1)}
+// the first need. The storage is that of the config.
+func newTenancy(h *handle, storage certmagic.Storage, issuerURL string) *tenancy {
+	key := residenceOf(storage, issuerURL)
+	return &tenancy{handle: h, prefix: storagePrefix(issuerURL), config: configs.Add(1), key: key, residence: acquireResidence(key)}
+}
+
+// leave is for the end of the config.
+func (t *tenancy) leave() {
+	if t.residence.leave(t) {
+		releaseResidence(t.key, t.residence)
+	}
+}
+
+// start moves in, unless another store serves. That one goes on until this one
+// is asked: a config that fails to load, because of something else in it, then
+// takes nothing from the one that runs.
+func (t *tenancy) start(ctx context.Context) error {
+	if t.residence.elsewhere(t.handle) {
+		return nil
+	}
+	return t.moveIn(ctx)
+}
+
+func (t *tenancy) in() bool {
+	l := t.lodging.Load()
+	return l != nil && l.stay == t.residence.stay.Load()
 }
 
 // moveIn makes sure that the store is open and was the last to serve the
 // issuer, or takes note that it was not. Until that is done, every answer is
 // unknown. It is tried at most once a second.
 func (t *tenancy) moveIn(ctx context.Context) error {
-	if t.since.Load() != nil {
-		return nil
-	}
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
-	}
-	if t.since.Load() != nil {
+	if t.in() {
 		return nil
 	}
 	m, err := t.ready(ctx)
 	if err != nil {
 		return err
 	}
+	select {
+	case t.residence.turn <- struct{}{}:
+		defer func() { <-t.residence.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+	}
+	if t.in() {
+		return nil
+	}
 	if t.failure != nil && t.clock.Mono()-t.failedAt < retryOpening {
 		return t.failure
 	}
+	s, err := t.residence.take(t)
+	if err != nil {
+		return err
+	}
 	since, err := t.register(m.ID())
 	if err != nil {
+		// the others stay out: what was written may be in storage all the same
 		t.failure, t.failedAt = fmt.Errorf("%w: %w", store.ErrUnavailable, err), t.clock.Mono()
 		return t.failure
 	}
-	t.since.Store(&since)
+	if since.After(s.since) {
+		s.since = since
+	}
+	t.lodging.Store(&lodging{s, s.since})
 	return nil
 }
 
@@ -209,14 +251,14 @@ func (t *tenancy) Revoked(ctx context.Context, issuer, id [sha256.Size]byte) (bo
 // CompleteSince implements store.Store: what the store knows, but not for the
 // time before the issuer moved in. It is the zero time until then.
 func (t *tenancy) CompleteSince() time.Time {
-	since := t.since.Load()
-	if since == nil {
+	l := t.lodging.Load()
+	if l == nil {
 		return time.Time{}
 	}
-	if complete := t.handle.CompleteSince(); complete.IsZero() || complete.After(*since) {
+	if complete := t.handle.CompleteSince(); complete.IsZero() || complete.After(l.since) {
 		return complete
 	}
-	return *since
+	return l.since
 }
 
 // Interface guard

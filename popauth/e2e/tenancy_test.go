@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -58,6 +60,48 @@ func TestSwitchingTheStoreRevivesNoToken(t *testing.T) {
 			s.honest(t, h.c, h.key)
 		})
 	}
+}
+
+// TestFailedReloadToAnotherStoreRevivesNoToken loads a config that names another
+// store and fails, so that a token is revoked in the store before, and then one
+// that does not fail. The tokens of the config that runs are good until then.
+func TestFailedReloadToAnotherStoreRevivesNoToken(t *testing.T) {
+	t.Parallel()
+	s := start(t, stateGlobals, stateSites)
+	taken, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	h := s.dealFor(t, s.client(t, "HTTP/2.0"), jwtClient)
+	failing := fmt.Sprintf("%s\nhttp://:%d {\n\trespond \"taken\"\n}\n", stateSites, taken.Addr().(*net.TCPAddr).Port)
+	s.write(t, storedIn("file $DIR/other.db"), failing)
+	await(t, "a reload that opens the other store, and fails", func() bool {
+		if got := s.reload(t); got.status == http.StatusOK {
+			t.Fatal("a config with a port that is taken was loaded")
+		}
+		// Caddy starts the parts of a config in no order
+		_, err := os.Stat(filepath.Join(s.dir, "other.db"))
+		return err == nil
+	})
+	nextSecond(t)
+	h.c = s.client(t, "HTTP/2.0")
+	if got := do(t, h.c, h.with(h.proof(h.key, nil))); got.status != http.StatusOK {
+		t.Errorf("a token from before the failed reload: got %d %s, want 200", got.status, got.body)
+	}
+	revoked := s.dealFor(t, h.c, jwtClient)
+	if got := s.revoke(t, h.c, revoked.token, jwtClient); got.status != http.StatusOK {
+		t.Fatalf("revoking: got %d %s, want 200", got.status, got.body)
+	}
+	s.mustLoad(t, "file $DIR/other.db")
+	nextSecond(t)
+	revoked.c = s.client(t, "HTTP/2.0")
+	since := len(s.log(t))
+	s.refusedAPI(t, do(t, revoked.c, revoked.with(revoked.proof(revoked.key, nil))), since, badToken(oauth.IssuedBeforeStore))
+	if s.active(t, revoked.c, revoked.token) {
+		t.Error("the revoked token is active again")
+	}
+	s.honest(t, revoked.c, revoked.key)
 }
 
 // TestAForeignStoreRevivesNoToken puts the file of another server, with the same
