@@ -167,7 +167,7 @@ func TestMetadataThatIsOutOfReachIsNotNamed(t *testing.T) {
 		{"a block for other paths", at("/v1/*", auth), false, "does not get " + resourcePath + "/v1"},
 		{"a block for other paths, and a route for the document", at(resourcePath+"/*", only) + "," + at("/v1/*", auth), true, ""},
 		{"a block for other paths around both", at("/v1/*", `{"handler":"subroute","routes":[`+at(resourcePath+"/*", only)+`,`+at("/v1/*", auth)+`]}`), false, "does not get " + resourcePath + "/v1"},
-		{"no audience of this site", at("*", `{"handler":"pop_auth"}`), false, `add one such as "audience https://api.example.com"`},
+		{"no audience of this site", at("*", `{"handler":"pop_auth"}`), false, `such as "audience https://api.example.com"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

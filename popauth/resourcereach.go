@@ -81,7 +81,7 @@ func (a *Auth) sayWhatIsMissing(served []string) {
 	if a.Metadata == metadataOff || a.Metadata == metadataOnly || len(served) > 0 && a.onOwnOrigin(served) {
 		return
 	}
-	hint := `no audience is a URL of this site: add one such as "audience https://` + a.example() + `", or "metadata off"`
+	hint := `no audience is a URL of this site: beside those there are, add the one that clients use, with its port unless that is 443, such as "audience https://` + a.example() + `"; or add "metadata off"`
 	for _, s := range a.resources {
 		if a.onOwnOrigin([]string{s.id}) {
 			hint = "pop_auth stands in a block that does not get " + s.path + `: put it outside, or add "metadata off"`

@@ -43,7 +43,7 @@ var promises = []promise{
 		[]string{"replay.TestHistories", "accesstoken.TestExpiryGoesByTheWallClock"}, "a restart with the clock behind what was seen before it, or with a smaller clock_skew, neither of which a new process can know of"},
 	{"F08", "100 reloads under traffic, beside caddy validate: no request fails, no proof passes twice, and nothing piles up",
 		[]string{"e2e.TestReloadUnderTraffic", "e2e.TestReloadsLeaveNothingInMemory"}, "a steady rate of 500 requests a second, which takes a machine of its own"},
-	{"F09", "the signing key changes under traffic, on nodes that share storage: no token fails, and the JWK Set has the new key 15 minutes before",
+	{"F09", "the signing key changes under traffic, on nodes that share storage: no token fails, and the JWK Set has the new key on every node at least 15 minutes before",
 		[]string{"e2e.TestKeyRotationUnderLoad", "keys.TestNodesWhoseClocksDifferAlwaysFindEachOthersKeys", "keys.TestKeyIsPublishedLongBeforeItSigns"}, ""},
 	{"F10", "tokens of a thousand unknown keys: one look at storage",
 		[]string{"keys.TestThousandUnknownKidsReadStorageOnce"}, "keys of other issuers, which are not fetched yet"},

@@ -17,7 +17,7 @@ import (
 
 // checks are what is promised beside how faults are survived.
 var checks = []promise{
-	{"abuse", "every hostile request of the abuse tables, over HTTP/1.1, 2 and 3 and with both stores, gets the answer it must get, and the honest one after it passes",
+	{"abuse", "every hostile request that is tried, over HTTP/1.1, 2 and 3 and with both stores, gets the answer it must get, and the honest one after it passes",
 		[]string{"e2e.TestIndexOfAbuseIsTrue"}, ""},
 	{"mutations", "a check that is taken out or turned round is noticed by a test of its package; what may survive is listed, with the reason",
 		[]string{"testdata/mutate"}, ""},
