@@ -167,12 +167,12 @@ func (a *App) Stop() error { return nil }
 // failed before it took a reference must not drop the running one's memory,
 // or every proof used so far could be used again.
 func (a *App) Cleanup() error {
+	var failures []error
 	for _, iss := range a.Issuers {
 		if iss != nil && iss.store != nil {
-			iss.store.leave()
+			failures = append(failures, iss.store.leave())
 		}
 	}
-	var failures []error
 	for key, h := range a.stores {
 		failures = append(failures, releaseStore(key, h, a.host))
 	}

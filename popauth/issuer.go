@@ -46,7 +46,9 @@ func (i *Issuer) provision(a *App, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	i.store = newTenancy(h, a.host.storage, i.url)
+	if i.store, err = newTenancy(h, a.host.storage, i.url); err != nil {
+		return err
+	}
 	if err := i.checkAccessToken(); err != nil {
 		return err
 	}

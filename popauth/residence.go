@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/popauth/caddy-popauth/popauth/store"
@@ -24,15 +25,13 @@ type residence struct {
 	stay atomic.Pointer[stay]
 
 	mu sync.Mutex // guards changes of stay, its guests, and who has left
-
-	tenancies int // that have not left, guarded by residencesMu
 }
 
 // stay is the time between two changes of the store.
 type stay struct {
 	handle *handle
 	guests map[*tenancy]struct{} // who has moved in and not left
-	since  time.Time             // the latest that a guest knows of; used by who has the turn
+	since  time.Time             // the latest that a guest knows of; guarded by the turn
 }
 
 // residenceKey is what a record in Caddy's storage is for. Two storages that
@@ -40,9 +39,8 @@ type stay struct {
 type residenceKey struct{ storage, issuer string }
 
 var (
-	residencesMu sync.Mutex
-	residences   = map[residenceKey]*residence{}
-	configs      atomic.Uint64 // numbers tenancies in the order of their configs
+	residences = caddy.NewUsagePool()
+	configs    atomic.Uint64 // numbers tenancies in the order of their configs
 )
 
 func residenceOf(storage certmagic.Storage, issuer string) residenceKey {
@@ -53,25 +51,8 @@ func residenceOf(storage certmagic.Storage, issuer string) residenceKey {
 	return key
 }
 
-func acquireResidence(key residenceKey) *residence {
-	residencesMu.Lock()
-	defer residencesMu.Unlock()
-	r, ok := residences[key]
-	if !ok {
-		r = &residence{turn: make(chan struct{}, 1)}
-		residences[key] = r
-	}
-	r.tenancies++
-	return r
-}
-
-func releaseResidence(key residenceKey, r *residence) {
-	residencesMu.Lock()
-	defer residencesMu.Unlock()
-	if r.tenancies--; r.tenancies == 0 {
-		delete(residences, key)
-	}
-}
+// Destruct implements caddy.Destructor. There is nothing to give back.
+func (*residence) Destruct() error { return nil }
 
 var (
 	errNewerServes = errors.New("a newer configuration serves this issuer from another store")

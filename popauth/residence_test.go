@@ -90,6 +90,18 @@ func TestOnlyTheStoreOfTheNewestConfigServes(t *testing.T) {
 		t.Errorf("the store is complete since %v, want after the revocation at %v", got, revoked)
 	}
 	begin(running.signed(t, running.token(t))).through(auth).mustPass(t)
+
+	// nor is the store made complete by a storage that says nothing of the past
+	moved := newSharedSite(t, func(s *site) { s.backend = running.backend })
+	must(t, moved.app.Start())
+	joined, err := newTenancy(moved.tenancy().handle, running.storage, issuerURL)
+	must(t, err)
+	must(t, joined.moveIn(t.Context()))
+	if got := joined.CompleteSince(); got.Before(revoked) {
+		t.Errorf("behind another storage the store is complete since %v, want after the revocation at %v", got, revoked)
+	}
+	must(t, joined.leave())
+	cleanUp(t, moved)
 	cleanUp(t, running)
 }
 
@@ -126,19 +138,14 @@ func TestEndedConfigAnswersWhileItsStoreServes(t *testing.T) {
 func TestResidencesEnd(t *testing.T) {
 	s := newSharedSite(t)
 	key := s.tenancy().key
-	held := func() bool {
-		residencesMu.Lock()
-		defer residencesMu.Unlock()
-		return residences[key] != nil
-	}
 	next := newSharedSite(t, sharing(s))
 	cleanUp(t, s)
 	cleanUp(t, s)
-	if !held() {
-		t.Error("the residence is gone, want it to be there for the config that is left")
+	if n, _ := residences.References(key); n != 1 {
+		t.Errorf("the residence has %d references, want that of the config that is left", n)
 	}
 	cleanUp(t, next)
-	if held() {
-		t.Error("the residence is there without a config, want it to be gone")
+	if n, _ := residences.References(key); n != 0 {
+		t.Errorf("the residence has %d references without a config", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
@@ -57,16 +58,24 @@ type tenant struct {
 
 // newTenancy moves nobody in: that is left to the start of the config, or to
 // the first need. The storage is that of the config.
-func newTenancy(h *handle, storage certmagic.Storage, issuerURL string) *tenancy {
+func newTenancy(h *handle, storage certmagic.Storage, issuerURL string) (*tenancy, error) {
 	key := residenceOf(storage, issuerURL)
-	return &tenancy{handle: h, prefix: storagePrefix(issuerURL), config: configs.Add(1), key: key, residence: acquireResidence(key)}
+	r, _, err := residences.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return &residence{turn: make(chan struct{}, 1)}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &tenancy{handle: h, prefix: storagePrefix(issuerURL), config: configs.Add(1), key: key, residence: r.(*residence)}, nil
 }
 
-// leave is for the end of the config.
-func (t *tenancy) leave() {
-	if t.residence.leave(t) {
-		releaseResidence(t.key, t.residence)
+// leave is for the end of the config, which may come more than once.
+func (t *tenancy) leave() error {
+	if !t.residence.leave(t) {
+		return nil
 	}
+	_, err := residences.Delete(t.key)
+	return err
 }
 
 // start moves in, unless another store serves. That one goes on until this one

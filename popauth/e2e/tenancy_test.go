@@ -25,6 +25,19 @@ func (s *server) mustLoad(t *testing.T, store string) {
 	s.load(t, storedIn(store), stateSites)
 }
 
+// mustHaveEnded uses a token that is older than what its store knows, and a new
+// one of the same client.
+func (s *server) mustHaveEnded(t *testing.T, h *hand) {
+	t.Helper()
+	h.c = s.client(t, "HTTP/2.0")
+	since := len(s.log(t))
+	s.refusedAPI(t, do(t, h.c, h.with(h.proof(h.key, nil))), since, badToken(oauth.IssuedBeforeStore))
+	if s.active(t, h.c, h.token) {
+		t.Error("the revoked token is active again")
+	}
+	s.honest(t, h.c, h.key)
+}
+
 // TestSwitchingTheStoreRevivesNoToken reloads to another store, where a token is
 // revoked, and back to the first one, which knows nothing of that.
 func TestSwitchingTheStoreRevivesNoToken(t *testing.T) {
@@ -42,13 +55,7 @@ func TestSwitchingTheStoreRevivesNoToken(t *testing.T) {
 			}
 			nextSecond(t)
 			s.mustLoad(t, "file $DIR/store.db")
-			h.c = s.client(t, "HTTP/2.0")
-			since := len(s.log(t))
-			s.refusedAPI(t, do(t, h.c, h.with(h.proof(h.key, nil))), since, badToken(oauth.IssuedBeforeStore))
-			if s.active(t, h.c, h.token) {
-				t.Error("the revoked token is active again")
-			}
-			s.honest(t, h.c, h.key)
+			s.mustHaveEnded(t, h)
 
 			// and it stays so over a restart, in which nothing was switched
 			s.stop()
@@ -95,13 +102,7 @@ func TestFailedReloadToAnotherStoreRevivesNoToken(t *testing.T) {
 	}
 	s.mustLoad(t, "file $DIR/other.db")
 	nextSecond(t)
-	revoked.c = s.client(t, "HTTP/2.0")
-	since := len(s.log(t))
-	s.refusedAPI(t, do(t, revoked.c, revoked.with(revoked.proof(revoked.key, nil))), since, badToken(oauth.IssuedBeforeStore))
-	if s.active(t, revoked.c, revoked.token) {
-		t.Error("the revoked token is active again")
-	}
-	s.honest(t, revoked.c, revoked.key)
+	s.mustHaveEnded(t, revoked)
 }
 
 // TestAForeignStoreRevivesNoToken puts the file of another server, with the same
@@ -125,10 +126,7 @@ func TestAForeignStoreRevivesNoToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.run(t)
-	h.c = s.client(t, "HTTP/2.0")
-	since := len(s.log(t))
-	s.refusedAPI(t, do(t, h.c, h.with(h.proof(h.key, nil))), since, badToken(oauth.IssuedBeforeStore))
-	s.honest(t, h.c, h.key)
+	s.mustHaveEnded(t, h)
 }
 
 // TestVanishedKeysAreNotReplaced empties the folder of the signing keys, as a
