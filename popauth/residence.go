@@ -87,14 +87,6 @@ func (s *stay) newest() (newest uint64) {
 	return newest
 }
 
-// elsewhere reports whether another store serves, for a config that has not left.
-func (r *residence) elsewhere(h *handle) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.stay.Load()
-	return s != nil && s.handle != h && len(s.guests) > 0
-}
-
 // leave makes room for an older config that is still there, since this one
 // failed to load. Nothing changes until that one is asked: requests of a config
 // that has ended still drain, while the next one has the same store. It reports

@@ -82,7 +82,7 @@ func (t *tenancy) leave() error {
 // is asked: a config that fails to load, because of something else in it, then
 // takes nothing from the one that runs.
 func (t *tenancy) start(ctx context.Context) error {
-	if t.residence.elsewhere(t.handle) {
+	if s := t.residence.stay.Load(); s != nil && s.handle != t.handle {
 		return nil
 	}
 	return t.moveIn(ctx)
